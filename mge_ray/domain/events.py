@@ -1,0 +1,207 @@
+"""What has happened, in the past tense. Events are frozen, carry their time, and are all that the journal holds.
+
+`encode` and `decode` are the journal's format. EVENT_VERSION rises when a stored event could be read differently;
+`decode` refuses versions it does not know.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.errors import MgeRayError
+from mge_ray.domain.generation import CallFailure, Generation
+from mge_ray.domain.retry import AttemptPolicy
+from mge_ray.domain.validation import ValidationResult
+
+EVENT_VERSION = 1
+
+
+class ExecutionSettings(BaseModel):
+    """Everything about a run that is decided once, at its start. Seconds, US dollars, calls in flight."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: AttemptPolicy
+    budget_usd: float | None = Field(default=None, ge=0)
+    max_concurrency: int = Field(default=100, ge=1, le=100_000)
+    atom_timeout_s: float = Field(default=300.0, gt=0)
+    call_timeout_s: float = Field(default=120.0, gt=0)
+    max_transport_tries: int = Field(default=12, ge=1)
+    max_worker_losses: int = Field(default=3, ge=1)
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionStarted:
+    """The execution exists and may begin."""
+
+    at: float
+    settings: ExecutionSettings
+    kind: Literal["execution_started"] = "execution_started"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseGranted:
+    """A ready piece of work got its lease (and, for a call, its reservation). Journalled, this is the intent to act."""
+
+    at: float
+    pool: Pool
+    atom_id: str
+    lease_id: str
+    reserved_usd: float = 0.0
+    gateway: str = ""
+    kind: Literal["lease_granted"] = "lease_granted"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationArrived:
+    """The model answered a call."""
+
+    at: float
+    atom_id: str
+    call_id: str
+    generation: Generation
+    kind: Literal["generation_arrived"] = "generation_arrived"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationFailed:
+    """A call ended without a usable answer."""
+
+    at: float
+    atom_id: str
+    call_id: str
+    failure: CallFailure
+    kind: Literal["generation_failed"] = "generation_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class AtomExecuted:
+    """A candidate was checked; `result` is the verdict."""
+
+    at: float
+    atom_id: str
+    call_id: str
+    result: ValidationResult
+    kind: Literal["atom_executed"] = "atom_executed"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """The process that checked a candidate died before it gave a verdict."""
+
+    at: float
+    atom_id: str
+    call_id: str
+    reason: str
+    kind: Literal["worker_lost"] = "worker_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class AtomTimedOut:
+    """An atom's time in flight is used up."""
+
+    at: float
+    atom_id: str
+    kind: Literal["atom_timed_out"] = "atom_timed_out"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptanceFinished:
+    """The plan's acceptance tests ran on the assembled project."""
+
+    at: float
+    result: ValidationResult
+    kind: Literal["acceptance_finished"] = "acceptance_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptanceLost:
+    """The process that ran the acceptance tests died before it gave a verdict."""
+
+    at: float
+    reason: str
+    kind: Literal["acceptance_lost"] = "acceptance_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """Somebody, or a guardrail, wants nothing new to be dispatched; `reason` is for people."""
+
+    at: float
+    reason: str = "requested"
+    kind: Literal["pause_requested"] = "pause_requested"
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """A paused execution may go on."""
+
+    at: float
+    kind: Literal["resume_requested"] = "resume_requested"
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The execution is to end now; what is queued is dropped."""
+
+    at: float
+    reason: str = "requested"
+    kind: Literal["cancel_requested"] = "cancel_requested"
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorRestarted:
+    """A new process took the execution over. `live_gateways` still hold the calls they were given."""
+
+    at: float
+    live_gateways: tuple[str, ...] = field(default_factory=tuple)
+    kind: Literal["coordinator_restarted"] = "coordinator_restarted"
+
+
+Event = (
+    ExecutionStarted
+    | LeaseGranted
+    | GenerationArrived
+    | GenerationFailed
+    | AtomExecuted
+    | WorkerLost
+    | AtomTimedOut
+    | AcceptanceFinished
+    | AcceptanceLost
+    | PauseRequested
+    | ResumeRequested
+    | CancelRequested
+    | CoordinatorRestarted
+)
+
+EVENT_TYPES: tuple[type[Any], ...] = Event.__args__
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {
+    event_type.__dataclass_fields__["kind"].default: TypeAdapter(event_type) for event_type in EVENT_TYPES
+}
+
+
+class UnreadableEventError(MgeRayError):
+    """A journalled event that this version cannot read."""
+
+
+def encode(event: Event) -> str:
+    """Return the event as JSON."""
+    return _ADAPTERS[event.kind].dump_json(event).decode()
+
+
+def decode(payload: str, *, version: int = EVENT_VERSION) -> Event:
+    """Return the event that `encode` wrote; raise UnreadableEventError for anything else."""
+    if version != EVENT_VERSION:
+        raise UnreadableEventError(f"event version {version} is not {EVENT_VERSION}; use a matching mge-ray")
+    try:
+        kind = json.loads(payload)["kind"]
+        event: Event = _ADAPTERS[kind].validate_json(payload)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreadableEventError(f"a journalled event cannot be read: {str(error).splitlines()[0]}") from None
+    return event
