@@ -64,3 +64,40 @@ class Abandon:
 
 
 Command = Generate | Execute | Accept | Release | Acknowledge | Abandon
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptMade:
+    """An attempt ended in a verdict."""
+
+    atom_id: str
+    attempt: int
+    passed: bool
+    temperature_changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AtomFinished:
+    """An atom reached its end."""
+
+    atom_id: str
+    wave_id: int
+    succeeded: bool
+    attempts: int
+    active_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WaveFinished:
+    """The last atom of a wave reached its end."""
+
+    wave_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionFinished:
+    """The execution reached its end."""
+
+
+# Not to be carried out but to be told: to metrics, logs and whoever watches.
+Notice = AttemptMade | AtomFinished | WaveFinished | ExecutionFinished

@@ -124,7 +124,7 @@ class Work(Protocol):
         """Return the most this call can bill."""
         ...
 
-    def gateway_for(self, call_id: str) -> str:
+    def gateway_for(self, atom_id: str) -> str:
         """Return the incarnation of the gateway that will be asked; empty where there is none."""
         ...
 

@@ -1,0 +1,78 @@
+"""What one attempt was and cost, and the record of one atom: everything that changes about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mge_ray.domain.generation import StopReason
+from mge_ray.domain.retry import AttemptSettings, best_of
+from mge_ray.domain.state import AtomStatus
+from mge_ray.domain.validation import ValidationResult
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try with an answer and a verdict. `latency_s` is the call's, `check_s` the validator's time in seconds."""
+
+    number: int
+    call_id: str
+    settings: AttemptSettings
+    code: str | None
+    verdict: ValidationResult
+    cost_usd: float
+    stop_reason: StopReason
+    latency_s: float
+    check_s: float
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer that waits for its verdict."""
+
+    call_id: str
+    settings: AttemptSettings
+    code: str
+    cost_usd: float
+    latency_s: float
+
+
+@dataclass(slots=True)
+class AtomRecord:
+    """Where one atom stands. `attempt` and `tries` count from 1 for the call that is next or in flight.
+
+    `active_s` is the time spent in flight, `flight_began_at` when the present flight began; waiting is not counted.
+    """
+
+    atom_id: str
+    wave_id: int
+    status: AtomStatus = AtomStatus.PENDING
+    attempt: int = 1
+    tries: int = 1
+    cut_answers: int = 0
+    call_id: str = ""
+    lease_id: str = ""
+    gateway: str = ""
+    settings: AttemptSettings | None = None
+    answer: Answer | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    transport_errors: int = 0
+    workers_lost: int = 0
+    not_before: float = 0.0
+    active_s: float = 0.0
+    flight_began_at: float = 0.0
+    cost_usd: float = 0.0
+    unknown_usd: float = 0.0
+    cause: str = ""
+    code: str | None = None
+
+    @property
+    def in_flight(self) -> bool:
+        """True while a call or a check of this atom is under way."""
+        return self.status in {AtomStatus.GENERATING, AtomStatus.EXECUTING}
+
+    @property
+    def best_attempt(self) -> Attempt | None:
+        """The attempt whose verdict came closest to passing."""
+        if not self.attempts:
+            return None
+        return self.attempts[best_of([attempt.verdict for attempt in self.attempts])]

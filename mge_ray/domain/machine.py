@@ -1,0 +1,575 @@
+"""ExecutionMachine: everything that decides what happens in an execution lives here, and nothing else does.
+
+`handle(event)` is the one door: it checks the event against the tables in `state`, changes the state and returns what
+is to be done (commands) and told (notices). No clock, no chance, no I/O: the same events give the same state, which
+is how recovery and the simulation work. An event that is not allowed raises IllegalTransitionError and changes
+nothing.
+
+The shell around the machine asks `ready(pool)` what could start, gets leases and reservations for it, and reports
+each with LeaseGranted; only then does a command to act come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from mge_ray.domain import commands as c
+from mge_ray.domain import events as e
+from mge_ray.domain.attempt import Answer, AtomRecord, Attempt
+from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.cost import CostGuardrails
+from mge_ray.domain.errors import BudgetError, IllegalTransitionError, UnknownExecutionError
+from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation, Remedy, StopReason
+from mge_ray.domain.plan import Masterplan
+from mge_ray.domain.queues import ReadyQueues
+from mge_ray.domain.retry import feedback
+from mge_ray.domain.state import ATOM_TRANSITIONS, TRANSITIONS, AtomStatus, ExecutionStatus
+from mge_ray.domain.validation import Level, ValidationResult, failed_at
+
+Outcome = list[c.Command | c.Notice]
+
+ACCEPTANCE = ""
+"""Stands in for an atom id where the plan's acceptance run is meant."""
+
+BAD_ANSWERS = {
+    StopReason.MAX_TOKENS: "the answer was cut at max_tokens; write the code alone, without commentary",
+    StopReason.REFUSAL: "the model refused to answer",
+    StopReason.CONTEXT_WINDOW: "the prompt does not fit the model's context window",
+    StopReason.OTHER: "the model stopped before the end of its answer",
+}
+
+
+class ExecutionMachine:
+    """One execution of one masterplan, as a state machine over events."""
+
+    def __init__(self, execution_id: UUID, plan: Masterplan) -> None:
+        self.execution_id = execution_id
+        self.plan = plan
+        self.status = ExecutionStatus.PENDING
+        self.reason = ""
+        self.settings: e.ExecutionSettings | None = None
+        self.money = CostGuardrails()
+        self.atoms = {a: AtomRecord(a, wave.wave_id) for wave in plan.waves for a in wave.atom_ids}
+        self.current_wave = 0
+        self.open_in_wave = 0
+        self.wave_times: dict[int, list[float]] = {}
+        self.ended = dict.fromkeys((AtomStatus.SUCCEEDED, AtomStatus.FAILED, AtomStatus.BLOCKED), 0)
+        self.flying = dict.fromkeys(Pool, 0)
+        self.attempts_made = 0
+        self.retried_atoms = 0
+        self.transport_errors = 0
+        self.transport_errors_in_a_row = 0
+        self.acceptance = AtomRecord(ACCEPTANCE, len(plan.waves) + 1)
+        self.acceptance_result: ValidationResult | None = None
+        self.queues = ReadyQueues()
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self.last_at = 0.0
+        self.paused_at: float | None = None
+        self.paused_s = 0.0
+
+    # ---- the door -------------------------------------------------------------------------------------------------
+
+    def handle(self, event: e.Event) -> Outcome:
+        """Take one event, return what follows from it. Raises IllegalTransitionError and changes nothing if illegal."""
+        target = TRANSITIONS.get((self.status, type(event)))
+        if target is None:
+            raise IllegalTransitionError(f"{event.kind} is not possible while the execution is {self.status.value}")
+        outcome: Outcome = getattr(self, f"_on_{event.kind}")(event)
+        self.last_at = max(self.last_at, event.at)
+        return outcome
+
+    def _on_execution_started(self, event: e.ExecutionStarted) -> Outcome:
+        self.status = ExecutionStatus.RUNNING
+        self.settings = event.settings
+        self.money.limit_usd = event.settings.budget_usd
+        self.started_at = event.at
+        return self._advance(event.at)
+
+    def _on_lease_granted(self, event: e.LeaseGranted) -> Outcome:
+        if event.atom_id == ACCEPTANCE:
+            return self._begin_acceptance(event)
+        record = self._record(event.atom_id)
+        self._expect(record, event)
+        if not self.queues.has(event.pool, event.atom_id, now=event.at):
+            raise IllegalTransitionError(f"atom {event.atom_id!r} is not ready for the {event.pool.value} pool")
+        if event.pool is Pool.GENERATE:
+            return self._begin_call(record, event)
+        return self._begin_check(record, event)
+
+    def _begin_call(self, record: AtomRecord, event: e.LeaseGranted) -> Outcome:
+        command = self.preview(record.atom_id, gateway=event.gateway)
+        try:
+            self.money.reserve(command.call_id, event.reserved_usd)
+        except BudgetError as error:
+            raise IllegalTransitionError(str(error)) from error
+        record.status = AtomStatus.GENERATING
+        record.call_id, record.settings, record.gateway = command.call_id, command.settings, event.gateway
+        self._take_off(record, event)
+        return [command]
+
+    def _begin_check(self, record: AtomRecord, event: e.LeaseGranted) -> Outcome:
+        record.status = AtomStatus.EXECUTING
+        self._take_off(record, event)
+        return [self._check(record)]
+
+    def _begin_acceptance(self, event: e.LeaseGranted) -> Outcome:
+        if event.pool is not Pool.EXECUTE or not self.queues.has(Pool.EXECUTE, ACCEPTANCE, now=event.at):
+            raise IllegalTransitionError("the acceptance run is not ready")
+        self.acceptance.status = AtomStatus.EXECUTING
+        self._take_off(self.acceptance, event)
+        return [c.Accept()]
+
+    # ---- calls ----------------------------------------------------------------------------------------------------
+
+    def _on_generation_arrived(self, event: e.GenerationArrived) -> Outcome:
+        record = self._record(event.atom_id)
+        gateway = record.gateway
+        if record.status is not AtomStatus.GENERATING or record.call_id != event.call_id:
+            return self._bill_late(record, event.call_id, event.generation.cost_usd, gateway)
+        generation = event.generation
+        self.money.settle(event.call_id, generation.cost_usd)
+        record.cost_usd += generation.cost_usd
+        self.transport_errors_in_a_row = 0
+        self.queues.answered()
+        outcome: Outcome = [*self._land(record, Pool.GENERATE, event.at), c.Acknowledge(event.call_id, gateway)]
+        record.tries = 1
+        if generation.stop_reason is StopReason.END_TURN and generation.code is not None:
+            record.status = AtomStatus.ANSWERED
+            record.answer = _answer(record, generation, generation.code)
+            self.queues.add(Pool.EXECUTE, record.atom_id)
+            return outcome
+        return outcome + self._on_bad_answer(record, generation, event.at)
+
+    def _on_bad_answer(self, record: AtomRecord, generation: Generation, at: float) -> Outcome:
+        stop = generation.stop_reason
+        record.cut_answers += stop is StopReason.MAX_TOKENS
+        message = BAD_ANSWERS.get(stop, "the answer has no fenced code block; answer with exactly one")
+        verdict = failed_at(Level.ANSWER, message, rule=stop.value if stop in BAD_ANSWERS else "no-code-block")
+        record.answer = _answer(record, generation, generation.code or "")
+        hopeless = message if stop is StopReason.CONTEXT_WINDOW else ""
+        return self._conclude_attempt(record, verdict, at, stop=stop, hopeless=hopeless)
+
+    def _on_generation_failed(self, event: e.GenerationFailed) -> Outcome:
+        record = self._record(event.atom_id)
+        gateway, failure = record.gateway, event.failure
+        if record.status is not AtomStatus.GENERATING or record.call_id != event.call_id:
+            if failure.billing is Billing.BILLED:
+                return self._bill_late(record, event.call_id, failure.cost_usd, gateway)
+            return [c.Acknowledge(event.call_id, gateway)]
+        self._book_failure(record, failure)
+        outcome: Outcome = [*self._land(record, Pool.GENERATE, event.at), c.Acknowledge(event.call_id, gateway)]
+        return outcome + self._after_failure(record, failure, event.at)
+
+    def _book_failure(self, record: AtomRecord, failure: CallFailure) -> None:
+        record.transport_errors += 1
+        self.transport_errors += 1
+        self.transport_errors_in_a_row += 1
+        if failure.billing is Billing.NOT_BILLED:
+            self.money.refund(record.call_id)
+        elif failure.billing is Billing.BILLED:
+            self.money.settle(record.call_id, failure.cost_usd)
+            record.cost_usd += failure.cost_usd
+        else:
+            self._lose_spend(record)
+
+    def _after_failure(self, record: AtomRecord, failure: CallFailure, at: float) -> Outcome:
+        assert self.settings is not None  # noqa: S101  # set by ExecutionStarted, the only way here
+        if failure.remedy is Remedy.FAIL_ATOM:
+            return self._end_atom(record, AtomStatus.FAILED, at, cause=f"{failure.kind.value}: {failure.message}")
+        wait_s = self.settings.policy.backoff_s(failure, record.call_id, record.tries)
+        record.tries += 1
+        if failure.remedy is Remedy.STOP_RUN:
+            self._pause(f"{failure.kind.value}: {failure.message}", at)
+        elif record.tries > self.settings.max_transport_tries:
+            if self.transport_errors_in_a_row < self.settings.max_transport_tries:
+                cause = f"no answer in {self.settings.max_transport_tries} calls; the last: {failure.message}"
+                return self._end_atom(record, AtomStatus.FAILED, at, cause=cause)
+            self._pause(f"the provider does not answer; the last failure was {failure.message}", at)
+            record.tries = 1
+        if failure.remedy is Remedy.RETRY_ALL_TOGETHER:
+            self.queues.hold(
+                now=at,
+                retry_after_s=failure.retry_after_s,
+                failures_in_a_row=self.transport_errors_in_a_row,
+                base_s=self.settings.policy.backoff_base_s,
+                cap_s=self.settings.policy.backoff_cap_s,
+            )
+        self._queue_call(record, not_before=at + wait_s)
+        return []
+
+    def _bill_late(self, record: AtomRecord, call_id: str, cost_usd: float, gateway: str) -> Outcome:
+        if call_id in self.money.lost:
+            record.unknown_usd = max(0.0, record.unknown_usd - self.money.lost[call_id] / 1e9)
+            record.cost_usd += cost_usd
+            self.money.settle(call_id, cost_usd)
+        return [c.Acknowledge(call_id, gateway)]
+
+    def _lose_spend(self, record: AtomRecord) -> None:
+        self.money.lose(record.call_id)
+        record.unknown_usd += self.money.lost.get(record.call_id, 0) / 1e9
+
+    # ---- checks ---------------------------------------------------------------------------------------------------
+
+    def _on_atom_executed(self, event: e.AtomExecuted) -> Outcome:
+        record = self._record(event.atom_id)
+        if record.status is not AtomStatus.EXECUTING or record.call_id != event.call_id:
+            return []
+        outcome: Outcome = list(self._land(record, Pool.EXECUTE, event.at))
+        return outcome + self._conclude_attempt(record, event.result, event.at)
+
+    def _on_worker_lost(self, event: e.WorkerLost) -> Outcome:
+        record = self._record(event.atom_id)
+        if record.status is not AtomStatus.EXECUTING or record.call_id != event.call_id:
+            return []
+        record.workers_lost += 1
+        outcome: Outcome = list(self._land(record, Pool.EXECUTE, event.at))
+        if record.workers_lost >= self._settings.max_worker_losses:
+            cause = f"checking it ended {record.workers_lost} workers; the last: {event.reason}"
+            verdict = failed_at(Level.TESTS, cause, rule="worker-lost")
+            return outcome + self._conclude_attempt(record, verdict, event.at, hopeless=cause)
+        record.status = AtomStatus.ANSWERED
+        self.queues.add(Pool.EXECUTE, record.atom_id)
+        return outcome
+
+    def _conclude_attempt(
+        self,
+        record: AtomRecord,
+        verdict: ValidationResult,
+        at: float,
+        *,
+        stop: StopReason = StopReason.END_TURN,
+        hopeless: str = "",
+    ) -> Outcome:
+        answer, record.answer = record.answer, None
+        assert answer is not None  # noqa: S101  # a verdict is always on an answer
+        attempt = Attempt(
+            number=record.attempt,
+            call_id=answer.call_id,
+            settings=answer.settings,
+            code=answer.code or None,
+            verdict=verdict,
+            cost_usd=answer.cost_usd,
+            stop_reason=stop,
+            latency_s=answer.latency_s,
+            check_s=verdict.duration_s,
+        )
+        cooled = bool(record.attempts) and record.attempts[-1].settings.temperature != attempt.settings.temperature
+        record.attempts.append(attempt)
+        self.attempts_made += 1
+        self.retried_atoms += attempt.number == 2  # noqa: PLR2004  # counted once, at its second attempt
+        outcome: Outcome = [c.AttemptMade(record.atom_id, attempt.number, verdict.passed, cooled)]
+        if verdict.passed:
+            record.code = answer.code
+            return outcome + self._end_atom(record, AtomStatus.SUCCEEDED, at)
+        if hopeless or record.attempt >= self._settings.policy.max_attempts:
+            cause = hopeless or f"all {record.attempt} attempts failed"
+            return outcome + self._end_atom(record, AtomStatus.FAILED, at, cause=cause)
+        record.attempt += 1
+        self._queue_call(record)
+        return outcome
+
+    def _on_atom_timed_out(self, event: e.AtomTimedOut) -> Outcome:
+        record = self._record(event.atom_id)
+        self._expect(record, event)
+        generating = record.status is AtomStatus.GENERATING
+        if generating:
+            self._lose_spend(record)
+        outcome: Outcome = [c.Abandon(record.call_id, record.gateway)]
+        outcome += self._land(record, Pool.GENERATE if generating else Pool.EXECUTE, event.at)
+        cause = f"not done after {self._settings.atom_timeout_s:g} s in flight"
+        return outcome + self._end_atom(record, AtomStatus.FAILED, event.at, cause=cause)
+
+    # ---- acceptance -----------------------------------------------------------------------------------------------
+
+    def _on_acceptance_finished(self, event: e.AcceptanceFinished) -> Outcome:
+        if self.acceptance.status is not AtomStatus.EXECUTING:
+            raise IllegalTransitionError("no acceptance run is under way")
+        outcome: Outcome = list(self._land(self.acceptance, Pool.EXECUTE, event.at))
+        passed = event.result.passed
+        self.acceptance.status = AtomStatus.SUCCEEDED if passed else AtomStatus.FAILED
+        self.acceptance_result = event.result
+        return outcome + self._advance(event.at)
+
+    def _on_acceptance_lost(self, event: e.AcceptanceLost) -> Outcome:
+        if self.acceptance.status is not AtomStatus.EXECUTING:
+            raise IllegalTransitionError("no acceptance run is under way")
+        self.acceptance.workers_lost += 1
+        if self.acceptance.workers_lost >= self._settings.max_worker_losses:
+            verdict = failed_at(Level.TESTS, f"the acceptance run lost its worker: {event.reason}", rule="worker-lost")
+            return self._on_acceptance_finished(e.AcceptanceFinished(event.at, verdict))
+        outcome: Outcome = list(self._land(self.acceptance, Pool.EXECUTE, event.at))
+        self.acceptance.status = AtomStatus.READY
+        self.queues.add(Pool.EXECUTE, ACCEPTANCE)
+        return outcome
+
+    # ---- control --------------------------------------------------------------------------------------------------
+
+    def _on_pause_requested(self, event: e.PauseRequested) -> Outcome:
+        self._pause(event.reason, event.at)
+        return []
+
+    def _pause(self, reason: str, at: float) -> None:
+        if self.status is ExecutionStatus.RUNNING:
+            self.status = ExecutionStatus.PAUSED
+            self.reason = reason
+            self.paused_at = at
+
+    def _on_resume_requested(self, event: e.ResumeRequested) -> Outcome:
+        self.status = ExecutionStatus.RUNNING
+        self.reason = ""
+        self._count_pause(event.at)
+        return self._advance(event.at)
+
+    def _on_cancel_requested(self, event: e.CancelRequested) -> Outcome:
+        outcome: Outcome = []
+        self._count_pause(event.at)
+        self.status, self.reason, self.ended_at = ExecutionStatus.CANCELLED, event.reason, event.at
+        for record in [*self.atoms.values(), self.acceptance]:
+            if record.in_flight:
+                generating = record.status is AtomStatus.GENERATING
+                if generating:
+                    self._lose_spend(record)
+                outcome.append(c.Abandon(record.call_id, record.gateway))
+                outcome += self._land(record, Pool.GENERATE if generating else Pool.EXECUTE, event.at)
+            if not record.status.ended:
+                record.status = AtomStatus.CANCELLED
+        self.queues.clear()
+        return [*outcome, c.ExecutionFinished()]
+
+    def _on_coordinator_restarted(self, event: e.CoordinatorRestarted) -> Outcome:
+        outcome: Outcome = []
+        for record in [record for record in self.atoms.values() if record.in_flight]:
+            if record.status is AtomStatus.EXECUTING:
+                outcome.append(self._check(record))
+            elif record.gateway in event.live_gateways:
+                outcome.append(self.preview(record.atom_id, gateway=record.gateway))
+            else:
+                lost = CallFailure(FailureKind.GATEWAY_LOST, "the gateway's process is gone", Billing.UNKNOWN)
+                outcome += self._on_generation_failed(
+                    e.GenerationFailed(event.at, record.atom_id, record.call_id, lost)
+                )
+        if self.acceptance.in_flight:
+            outcome.append(c.Accept())
+        return outcome
+
+    # ---- waves and ends -------------------------------------------------------------------------------------------
+
+    def _end_atom(self, record: AtomRecord, status: AtomStatus, at: float, *, cause: str = "") -> Outcome:
+        outcome: Outcome = []
+        self._close(record, status, cause)
+        if status is AtomStatus.FAILED:
+            best = record.best_attempt
+            record.code = best.code if best else None
+            for blocked in self._downstream(record.atom_id):
+                if not blocked.status.ended:
+                    self._close(blocked, AtomStatus.BLOCKED, f"depends on {record.atom_id}, which failed")
+        outcome.append(
+            c.AtomFinished(
+                record.atom_id,
+                record.wave_id,
+                succeeded=status is AtomStatus.SUCCEEDED,
+                attempts=len(record.attempts),
+                active_s=record.active_s,
+            )
+        )
+        return outcome + self._advance(at)
+
+    def _close(self, record: AtomRecord, status: AtomStatus, cause: str) -> None:
+        record.status, record.cause = status, cause
+        self.ended[status] += 1
+        if record.wave_id == self.current_wave:
+            self.open_in_wave -= 1
+
+    def _downstream(self, atom_id: str) -> Iterator[AtomRecord]:
+        stack, seen = list(self.plan.dependents[atom_id]), {atom_id}
+        while stack:
+            current = stack.pop()
+            if current not in seen:
+                seen.add(current)
+                yield self.atoms[current]
+                stack.extend(self.plan.dependents[current])
+
+    def _advance(self, at: float) -> Outcome:
+        """Open the next wave when this one is done, then the acceptance run, then the end; a pause holds the end."""
+        outcome: Outcome = []
+        while self.open_in_wave == 0 and self.current_wave < len(self.plan.waves):
+            if self.current_wave:
+                outcome += self._close_wave(at)
+            self._open_next_wave(at)
+        if self.open_in_wave or self.status is not ExecutionStatus.RUNNING:
+            return outcome
+        if not self.wave_times[self.current_wave][1]:
+            outcome += self._close_wave(at)
+        if self.acceptance.status is AtomStatus.PENDING and self._all_succeeded and self.plan.acceptance_tests:
+            self.acceptance.status = AtomStatus.READY
+            self.queues.add(Pool.EXECUTE, ACCEPTANCE)
+        if self.acceptance.status in {AtomStatus.READY, AtomStatus.EXECUTING}:
+            return outcome
+        return [*outcome, *self._end(at)]
+
+    def _open_next_wave(self, at: float) -> None:
+        self.current_wave += 1
+        self.wave_times[self.current_wave] = [at, 0.0]
+        for atom_id in self.plan.waves[self.current_wave - 1].atom_ids:
+            record = self.atoms[atom_id]
+            if not record.status.ended:
+                self.open_in_wave += 1
+                self._queue_call(record)
+
+    def _close_wave(self, at: float) -> Outcome:
+        self.wave_times[self.current_wave][1] = at
+        return [c.WaveFinished(self.current_wave)]
+
+    def _end(self, at: float) -> Outcome:
+        accepted = self.acceptance.status is not AtomStatus.FAILED
+        self.status = ExecutionStatus.COMPLETED if self._all_succeeded and accepted else ExecutionStatus.FAILED
+        failed, blocked = self.ended[AtomStatus.FAILED], self.ended[AtomStatus.BLOCKED]
+        if failed or blocked:
+            self.reason = f"{failed} of {len(self.atoms)} atoms failed, {blocked} blocked by them"
+        elif not accepted:
+            self.reason = "every atom passed, but the acceptance tests failed"
+        self.ended_at = at
+        return [c.ExecutionFinished()]
+
+    # ---- what the shell asks --------------------------------------------------------------------------------------
+
+    def ready(self, pool: Pool, *, now: float, limit: int) -> list[str]:
+        """Return up to `limit` atom ids (or ACCEPTANCE) that could start now, in the order they should."""
+        if self.status is not ExecutionStatus.RUNNING:
+            return []
+        return self.queues.first(pool, now=now, limit=limit)
+
+    def preview(self, atom_id: str, *, gateway: str = "") -> c.Generate:
+        """Return the call that the atom's next lease will make; pure, so that it can be quoted first."""
+        record = self._record(atom_id)
+        last = record.attempts[-1] if record.attempts else None
+        policy = self._settings.policy
+        return c.Generate(
+            atom_id=atom_id,
+            attempt=record.attempt,
+            call_id=f"{self.execution_id}:{atom_id}:{record.attempt}:{record.transport_errors + 1}",
+            settings=policy.settings(
+                record.attempt, self.plan.by_id[atom_id].complexity, cut_answers=record.cut_answers
+            ),
+            previous_code=last.code if last else None,
+            previous_errors=feedback(last.verdict) if last else (),
+            gateway=gateway,
+        )
+
+    def next_wake(self) -> float | None:
+        """Return when something may become ready or late without any event, or None."""
+        return self.queues.next_wake()
+
+    def overdue(self, *, now: float) -> list[str]:
+        """Return the atoms whose time in flight is used up."""
+        return [
+            atom_id
+            for atom_id, began_at in self.queues.overdue(now=now)
+            if self.atoms[atom_id].in_flight and self.atoms[atom_id].flight_began_at == began_at
+        ]
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls and checks are under way."""
+        return sum(self.flying.values())
+
+    @property
+    def settled(self) -> bool:
+        """True when nothing is in flight and nothing will be until somebody says so."""
+        return self.in_flight == 0 and self.status is not ExecutionStatus.RUNNING
+
+    def held_leases(self) -> dict[Pool, list[str]]:
+        """Return the leases of what is in flight."""
+        held: dict[Pool, list[str]] = {Pool.GENERATE: [], Pool.EXECUTE: []}
+        for record in [*self.atoms.values(), self.acceptance]:
+            if record.in_flight:
+                pool = Pool.GENERATE if record.status is AtomStatus.GENERATING else Pool.EXECUTE
+                held[pool].append(record.lease_id)
+        return held
+
+    def accepted_codes(self) -> dict[str, str]:
+        """Return the accepted code of every atom that succeeded."""
+        return {
+            atom_id: record.code
+            for atom_id, record in self.atoms.items()
+            if record.status is AtomStatus.SUCCEEDED and record.code is not None
+        }
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the whole state as plain data; two machines are equal when their snapshots are."""
+        return {
+            "status": self.status,
+            "reason": self.reason,
+            "current_wave": self.current_wave,
+            "open_in_wave": self.open_in_wave,
+            "wave_times": {wave: list(times) for wave, times in self.wave_times.items()},
+            "atoms": {atom_id: asdict(record) for atom_id, record in self.atoms.items()},
+            "acceptance": asdict(self.acceptance),
+            "money": asdict(self.money),
+            "queued": self.queues.content(),
+            "counts": [self.in_flight, self.attempts_made, self.transport_errors, self.transport_errors_in_a_row],
+            "times": [self.started_at, self.ended_at, self.paused_at, self.paused_s, self.last_at],
+            "hold": [self.queues.hold_until, self.queues.hold_level],
+        }
+
+    # ---- small parts ----------------------------------------------------------------------------------------------
+
+    @property
+    def _settings(self) -> e.ExecutionSettings:
+        if self.settings is None:
+            raise IllegalTransitionError("the execution has not started")
+        return self.settings
+
+    @property
+    def _all_succeeded(self) -> bool:
+        return self.ended[AtomStatus.SUCCEEDED] == len(self.atoms)
+
+    def _record(self, atom_id: str) -> AtomRecord:
+        try:
+            return self.atoms[atom_id]
+        except KeyError:
+            raise UnknownExecutionError(f"execution {self.execution_id} has no atom {atom_id!r}") from None
+
+    def _expect(self, record: AtomRecord, event: e.Event) -> None:
+        if (record.status, type(event)) not in ATOM_TRANSITIONS:
+            raise IllegalTransitionError(
+                f"{event.kind} is not possible while atom {record.atom_id!r} is {record.status.value}"
+            )
+
+    def _queue_call(self, record: AtomRecord, *, not_before: float = 0.0) -> None:
+        record.status = AtomStatus.READY
+        record.not_before = not_before
+        self.queues.add(Pool.GENERATE, record.atom_id, not_before=not_before)
+
+    def _take_off(self, record: AtomRecord, event: e.LeaseGranted) -> None:
+        self.queues.take(event.pool, record.atom_id)
+        record.lease_id = event.lease_id
+        record.flight_began_at = event.at
+        self.flying[event.pool] += 1
+        if record is not self.acceptance:
+            deadline = event.at + self._settings.atom_timeout_s - record.active_s
+            self.queues.watch(record.atom_id, began_at=event.at, deadline=deadline)
+
+    def _land(self, record: AtomRecord, pool: Pool, at: float) -> list[c.Release]:
+        self.flying[pool] -= 1
+        record.active_s += max(0.0, at - record.flight_began_at)
+        lease_id, record.lease_id = record.lease_id, ""
+        return [c.Release(pool, lease_id)]
+
+    def _check(self, record: AtomRecord) -> c.Execute:
+        assert record.answer is not None  # noqa: S101  # only an answered atom is checked
+        return c.Execute(record.atom_id, record.attempt, record.call_id, record.answer.code)
+
+    def _count_pause(self, at: float) -> None:
+        if self.paused_at is not None:
+            self.paused_s += max(0.0, at - self.paused_at)
+            self.paused_at = None
+
+
+def _answer(record: AtomRecord, generation: Generation, code: str) -> Answer:
+    assert record.settings is not None  # noqa: S101  # set when the call began
+    return Answer(record.call_id, record.settings, code, generation.cost_usd, generation.latency_s)

@@ -1,0 +1,60 @@
+"""What the engine uses where nothing else was given: real time, no metrics, leases inside one process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+
+from mge_ray.domain.concurrency import LeasePool, Pool
+from mge_ray.execution.ports import Clock
+
+
+class SystemClock:
+    """Wall-clock time."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return time.time()
+
+
+class NoMetrics:
+    """Counts nothing."""
+
+    def attempt_made(self, *, attempt: int, passed: bool, temperature_changed: bool) -> None:
+        """Ignore an attempt."""
+
+    def atom_finished(self, *, succeeded: bool, attempts: int, duration_s: float) -> None:
+        """Ignore an atom's end."""
+
+    def wave_progress(self, *, wave_id: int, completed: int, total: int, elapsed_s: float, finished: bool) -> None:
+        """Ignore a wave's progress."""
+
+    def cost_added(self, *, usd: float) -> None:
+        """Ignore money spent."""
+
+    def execution_finished(self, *, precision_percent: float, duration_s: float) -> None:
+        """Ignore an execution's end."""
+
+
+class LocalLeases:
+    """Leases for one process. The execute pool has two places a CPU: one check runs while the next is at hand."""
+
+    def __init__(self, generate: int = 100, execute: int | None = None, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        forever = float("inf")
+        self.pools = {
+            Pool.GENERATE: LeasePool(generate, ttl_s=forever),
+            Pool.EXECUTE: LeasePool(execute or 2 * (os.cpu_count() or 1), ttl_s=forever),
+        }
+
+    async def try_acquire(self, pool: Pool, lease_ids: Sequence[str]) -> list[str]:
+        """Return the ids that were granted, at once."""
+        return self.pools[pool].try_acquire(lease_ids, now=self._clock.now())
+
+    async def release(self, pool: Pool, lease_ids: Sequence[str]) -> None:
+        """Give leases back."""
+        self.pools[pool].release(lease_ids)
+
+    async def renew(self, held: Mapping[Pool, Sequence[str]]) -> None:
+        """Do nothing: a lease in one's own process cannot outlive its holder."""

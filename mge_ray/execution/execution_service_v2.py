@@ -1,0 +1,229 @@
+"""ExecutionServiceV2: starts, pauses, resumes, cancels and shows executions.
+
+Each execution is driven in the background by the WaveExecutor. What a method returns from is journalled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from uuid import UUID, uuid4
+
+from mge_ray.domain.atom import AtomicUnit
+from mge_ray.domain.commands import Notice
+from mge_ray.domain.errors import MgeRayError, StateConflictError, UnknownExecutionError
+from mge_ray.domain.events import (
+    CancelRequested,
+    CoordinatorRestarted,
+    Event,
+    ExecutionSettings,
+    ExecutionStarted,
+    PauseRequested,
+    ResumeRequested,
+)
+from mge_ray.domain.machine import ExecutionMachine
+from mge_ray.domain.plan import ExecutionWave, Masterplan
+from mge_ray.domain.progress import atom_state, execution_state, wave_state
+from mge_ray.domain.state import AtomState, ExecutionState, ExecutionStatus, WaveState
+from mge_ray.execution.ports import QuotesCalls
+from mge_ray.execution.recovery import replay
+from mge_ray.execution.run import ExecutionRun
+from mge_ray.execution.wave_executor import WaveExecutor
+
+Watch = Callable[[Notice], None]
+
+
+class ExecutionServiceV2:
+    """The executions of one process. Unknown ids raise UnknownExecutionError, impossible wishes StateConflictError."""
+
+    def __init__(self, wave_executor: WaveExecutor) -> None:
+        self.wave_executor = wave_executor
+        self._runs: dict[UUID, ExecutionRun] = {}
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+
+    # ---- control --------------------------------------------------------------------------------------------------
+
+    async def start_execution(
+        self,
+        masterplan_id: UUID,
+        execution_plan: Sequence[ExecutionWave],
+        atoms: Mapping[str, AtomicUnit],
+        *,
+        files: Mapping[str, str] | None = None,
+        settings: ExecutionSettings | None = None,
+    ) -> UUID:
+        """Start executing `atoms` in the waves of `execution_plan`; return the execution's id at once.
+
+        `files` is the skeleton with its tests. Raises PlanError for a plan that cannot be executed as written.
+        """
+        plan = Masterplan(
+            masterplan_id=masterplan_id,
+            name=f"masterplan {masterplan_id}",
+            atoms=tuple(atoms.values()),
+            execution_plan=tuple(execution_plan),
+            files=dict(files if files is not None else self.wave_executor.retry_orchestrator.files),
+        )
+        return await self.start_plan(plan, settings=settings)
+
+    async def start_plan(
+        self,
+        plan: Masterplan,
+        *,
+        settings: ExecutionSettings | None = None,
+        execution_id: UUID | None = None,
+        watch: Watch | None = None,
+    ) -> UUID:
+        """Start executing a checked plan; return the execution's id once its start is journalled."""
+        settings = settings or self.wave_executor.settings()
+        self._check_budget(settings)
+        execution_id = execution_id or uuid4()
+        machine = ExecutionMachine(execution_id, plan)
+        run = self.wave_executor.new_run(machine, settings)
+        run.watch = watch
+        run.epoch = await self.wave_executor.journal.create(execution_id, plan, settings)
+        self._runs[execution_id] = run
+        started = run.request(ExecutionStarted(self._now(), settings))
+        self._drive(execution_id)
+        await self._done(execution_id, started)
+        return execution_id
+
+    async def recover_execution(
+        self,
+        execution_id: UUID,
+        plan: Masterplan,
+        events: Iterable[Event],
+        *,
+        live_gateways: Iterable[str] = (),
+    ) -> ExecutionState:
+        """Go on with an execution from its journal. Raises ReplayError if the journal leads nowhere."""
+        machine = replay(execution_id, plan, events)
+        settings = machine.settings or self.wave_executor.settings()
+        run = self.wave_executor.new_run(machine, settings)
+        run.told_cost_usd = machine.money.spent_usd
+        self._runs[execution_id] = run
+        if not machine.status.ended:
+            run.epoch = await self.wave_executor.journal.take_over(execution_id)
+            if machine.status is ExecutionStatus.PENDING:
+                run.request(ExecutionStarted(self._now(), settings))
+            else:
+                run.request(CoordinatorRestarted(self._now(), tuple(live_gateways)))
+            self._drive(execution_id)
+        return self._view(run)
+
+    async def pause_execution(self, execution_id: UUID, *, reason: str = "requested") -> ExecutionState:
+        """Stop dispatching; what is in flight finishes and is kept. Pausing a paused execution changes nothing."""
+        run = self._run(execution_id)
+        if run.machine.status is not ExecutionStatus.PAUSED:
+            await self._send(execution_id, PauseRequested(self._now(), reason), possible="running")
+        return self._view(run)
+
+    async def resume_execution(self, execution_id: UUID) -> ExecutionState:
+        """Go on from where the execution stands. Resuming a running execution changes nothing."""
+        run = self._run(execution_id)
+        if run.machine.status is not ExecutionStatus.RUNNING:
+            await self._send(execution_id, ResumeRequested(self._now()), possible="paused")
+        return self._view(run)
+
+    async def cancel_execution(self, execution_id: UUID, *, reason: str = "requested") -> ExecutionState:
+        """End the execution now: what is queued is dropped, what is in flight is given up as unknown spend."""
+        run = self._run(execution_id)
+        if run.machine.status is not ExecutionStatus.CANCELLED:
+            await self._send(execution_id, CancelRequested(self._now(), reason), possible="running or paused")
+        return self._view(run)
+
+    async def wait(self, execution_id: UUID) -> ExecutionState:
+        """Return when nothing is in flight and nothing may start: ended, paused, or without its journal."""
+        run = self._run(execution_id)
+        task = self._tasks.get(execution_id)
+        if task is not None:
+            await asyncio.wait([task])
+        return self._view(run)
+
+    async def close(self) -> None:
+        """Stop driving, at once; what is journalled is kept."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    # ---- views ----------------------------------------------------------------------------------------------------
+
+    async def get_execution_state(self, execution_id: UUID) -> ExecutionState:
+        """Return how the execution stands."""
+        return self._view(self._run(execution_id))
+
+    async def get_wave_status(self, execution_id: UUID, wave_id: int) -> WaveState:
+        """Return how one wave stands."""
+        return wave_state(self._run(execution_id).machine, wave_id)
+
+    async def get_atom_status(self, execution_id: UUID, atom_id: str) -> AtomState:
+        """Return how one atom stands."""
+        return atom_state(self._run(execution_id).machine, atom_id)
+
+    def machine(self, execution_id: UUID) -> ExecutionMachine:
+        """Return the machine itself, to be read only: reports and output are made from it."""
+        return self._run(execution_id).machine
+
+    def trouble(self, execution_id: UUID) -> str:
+        """Return why nothing is being bought although it should, or the empty string."""
+        run, task = self._run(execution_id), self._tasks.get(execution_id)
+        if task is not None and task.done() and not task.cancelled() and task.exception():
+            return str(task.exception())
+        return run.trouble
+
+    @property
+    def execution_ids(self) -> tuple[UUID, ...]:
+        """Return the executions known here, oldest first."""
+        return tuple(self._runs)
+
+    # ---- small parts ----------------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return self.wave_executor.clock.now()
+
+    def _run(self, execution_id: UUID) -> ExecutionRun:
+        try:
+            return self._runs[execution_id]
+        except KeyError:
+            raise UnknownExecutionError(f"no execution {execution_id} here") from None
+
+    def _view(self, run: ExecutionRun) -> ExecutionState:
+        state = execution_state(run.machine, now=self._now())
+        trouble = self.trouble(run.machine.execution_id)
+        if not trouble:
+            return state
+        stopped = self._tasks[run.machine.execution_id].done() and not state.status.ended
+        status = ExecutionStatus.PAUSED if stopped else state.status
+        return state.model_copy(update={"status": status, "reason": trouble})
+
+    def _drive(self, execution_id: UUID) -> None:
+        run = self._runs[execution_id]
+        self._tasks[execution_id] = asyncio.create_task(self.wave_executor.drive(run), name=f"drive {execution_id}")
+
+    async def _send(self, execution_id: UUID, event: Event, *, possible: str) -> None:
+        run, task = self._run(execution_id), self._tasks.get(execution_id)
+        if run.machine.status.ended:
+            kind = event.kind.removesuffix("_requested")
+            status = run.machine.status.value
+            raise StateConflictError(f"execution {execution_id} is {status}; {kind} needs one that is {possible}")
+        request = run.request(event)
+        if task is None or task.done():
+            self._drive(execution_id)
+        await self._done(execution_id, request)
+
+    async def _done(self, execution_id: UUID, request: asyncio.Future[None]) -> None:
+        """Wait until a request is durable, or the drive that should make it so has failed."""
+        task = self._tasks[execution_id]
+        await asyncio.wait([request, task], return_when=asyncio.FIRST_COMPLETED)
+        if request.done():
+            error = request.exception()
+            if isinstance(error, MgeRayError):
+                raise StateConflictError(f"execution {execution_id}: {error}") from error
+            return
+        request.cancel()
+        failure = None if task.cancelled() else task.exception()
+        raise failure or StateConflictError(f"execution {execution_id} ended before the request was heard")
+
+    def _check_budget(self, settings: ExecutionSettings) -> None:
+        client = self.wave_executor.retry_orchestrator.llm_client
+        if settings.budget_usd is not None and not isinstance(client, QuotesCalls):
+            raise StateConflictError("a budget needs a client that can quote calls (max_cost_usd); this one cannot")

@@ -1,0 +1,58 @@
+"""ExecutionRun: one execution while it is being driven: its machine, its epoch, and who wants something of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mge_ray.domain.commands import Command, Notice
+from mge_ray.domain.errors import IllegalTransitionError
+from mge_ray.domain.events import Event
+from mge_ray.domain.machine import ExecutionMachine
+from mge_ray.execution.ports import Work
+
+
+@dataclass(slots=True)
+class ExecutionRun:
+    """One execution in progress. `unwritten` events have been handled but are not durable yet, so `held` commands wait.
+
+    `trouble` says why nothing is being bought although the machine would; `watch` is told what finished.
+    """
+
+    machine: ExecutionMachine
+    work: Work
+    epoch: int = 0
+    watch: Callable[[Notice], None] | None = None
+    requests: list[tuple[Event, asyncio.Future[None]]] = field(default_factory=list)
+    unwritten: list[Event] = field(default_factory=list)
+    held: list[Command] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    trouble: str = ""
+    trouble_since: float = 0.0
+    told_cost_usd: float = 0.0
+    answered: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def request(self, event: Event) -> asyncio.Future[None]:
+        """Hand in an event from outside; the future is done when it is durable, or carries why it was refused."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.requests.append((event, future))
+        return future
+
+    def try_feed(self, event: Event) -> IllegalTransitionError | None:
+        """Let the machine handle one event from outside; return why it was refused, if it was."""
+        try:
+            self.feed([event])
+        except IllegalTransitionError as error:
+            return error
+        return None
+
+    def feed(self, events: Sequence[Event]) -> None:
+        """Let the machine handle events, and keep what is to be written, done and told."""
+        for event in events:
+            for item in self.machine.handle(event):
+                if isinstance(item, Command):
+                    self.held.append(item)
+                else:
+                    self.notices.append(item)
+            self.unwritten.append(event)

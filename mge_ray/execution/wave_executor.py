@@ -1,0 +1,340 @@
+"""WaveExecutor: the loop between the machine and the world.
+
+Each turn: take what has happened, let the machine decide, get leases and reservations for what could start, write the
+journal, and only then act. The same loop drives asyncio tasks in a library and Ray tasks on a cluster; only the Work
+port below it differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from uuid import uuid4
+
+from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
+from mge_ray.domain.attempt import AtomRecord
+from mge_ray.domain.commands import (
+    Accept,
+    AtomFinished,
+    AttemptMade,
+    Execute,
+    ExecutionFinished,
+    Generate,
+    Notice,
+    Release,
+    WaveFinished,
+)
+from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.events import (
+    AtomTimedOut,
+    ExecutionSettings,
+    ExecutionStarted,
+    LeaseGranted,
+    PauseRequested,
+)
+from mge_ray.domain.machine import ExecutionMachine
+from mge_ray.domain.plan import ExecutionWave, Masterplan
+from mge_ray.domain.progress import execution_state, wave_state
+from mge_ray.execution.async_work import AsyncWork
+from mge_ray.execution.defaults import LocalLeases, NoMetrics, SystemClock
+from mge_ray.execution.memory_journal import MemoryJournal
+from mge_ray.execution.ports import Clock, Journal, JournalUnavailableError, Leases, Metrics, Work
+from mge_ray.execution.results import ExecutionResult, result_of
+from mge_ray.execution.retry_orchestrator import RetryOrchestrator
+from mge_ray.execution.run import ExecutionRun
+
+TURN_S = 0.1
+"""The longest a turn waits, so that requests from outside are answered within it."""
+
+RENEW_EVERY_S = 5.0
+HEARTBEAT_EVERY_S = 2.0
+JOURNAL_PATIENCE_S = 20.0
+CHECKS_ASKED_FOR_AT_ONCE = 32
+
+
+class WaveExecutor:
+    """Executes waves, plans and whole executions, at most `max_concurrency` calls at a time."""
+
+    def __init__(
+        self,
+        retry_orchestrator: RetryOrchestrator,
+        max_concurrency: int = 100,
+        *,
+        journal: Journal | None = None,
+        leases: Leases | None = None,
+        metrics: Metrics | None = None,
+        clock: Clock | None = None,
+        work: Callable[[ExecutionMachine], Work] | None = None,
+        journal_patience_s: float = JOURNAL_PATIENCE_S,
+    ) -> None:
+        """Take the ports; those not given live in this process and keep everything in memory."""
+        self.retry_orchestrator = retry_orchestrator
+        self.max_concurrency = max_concurrency
+        self.journal: Journal = journal or MemoryJournal()
+        self.clock = clock or SystemClock()
+        self.leases = leases or LocalLeases(max_concurrency, clock=self.clock)
+        self.metrics = metrics or NoMetrics()
+        self._work = work
+        self._journal_patience_s = journal_patience_s
+
+    # ---- the seed's methods ---------------------------------------------------------------------------------------
+
+    async def execute_wave(
+        self,
+        wave_atoms: Sequence[AtomicUnit],
+        all_atoms: Mapping[str, AtomicUnit],
+        accepted: Mapping[str, str] | None = None,
+    ) -> dict[str, ExecutionResult]:
+        """Execute atoms that do not depend on each other; return what became of each, by id.
+
+        `accepted` holds the code of atoms of earlier waves. One atom's failure is that atom's alone.
+        """
+        codes = dict(accepted or {})
+        known = {**all_atoms, **{atom.id: atom for atom in wave_atoms}}
+        unknown = {atom.id: dep for atom in wave_atoms for dep in atom.depends_on if dep not in known}
+        runnable = [atom for atom in wave_atoms if atom.id not in unknown]
+        results = {
+            atom_id: ExecutionResult(
+                atom_id=atom_id, success=False, error=f"atom {atom_id!r} depends on {dep!r}, which is unknown"
+            )
+            for atom_id, dep in unknown.items()
+        }
+        if runnable:
+            machine = await self._run_alone(runnable, known, codes)
+            results |= {atom_id: result_of(record) for atom_id, record in machine.atoms.items()}
+        return {atom.id: results[atom.id] for atom in wave_atoms}
+
+    async def execute_plan(
+        self, execution_plan: Sequence[ExecutionWave], atoms: Mapping[str, AtomicUnit]
+    ) -> dict[str, ExecutionResult]:
+        """Execute waves one after the other; dependents of a failed atom are blocked, unrelated ones go on.
+
+        Raises PlanError if the waves do not hold each atom once, after its dependencies.
+        """
+        plan = Masterplan(
+            name="plan",
+            atoms=tuple(atoms.values()),
+            execution_plan=tuple(execution_plan),
+            files=self.retry_orchestrator.files,
+        )
+        machine = await self._run_here(plan)
+        return {atom_id: result_of(record) for atom_id, record in machine.atoms.items()}
+
+    async def execute_atom(self, atom: AtomicUnit, dependencies: Sequence[AcceptedAtom]) -> AtomRecord:
+        """Execute one atom whose dependencies are at hand; return its record."""
+        known = {atom.id: atom} | {dependency.atom.id: dependency.atom for dependency in dependencies}
+        known |= {d: AtomicUnit(id=d, file=atom.file, symbol="_") for d in atom.depends_on if d not in known}
+        codes = {dependency.atom.id: dependency.code for dependency in dependencies if dependency.code is not None}
+        machine = await self._run_alone([atom], known, codes)
+        record = machine.atoms[atom.id]
+        record.cause = record.cause or machine.reason
+        return record
+
+    # ---- one execution --------------------------------------------------------------------------------------------
+
+    def settings(self) -> ExecutionSettings:
+        """Return the settings of an execution that names none."""
+        return ExecutionSettings(policy=self.retry_orchestrator.policy, max_concurrency=self.max_concurrency)
+
+    def new_run(self, machine: ExecutionMachine, settings: ExecutionSettings) -> ExecutionRun:
+        """Return a run whose work is the production side if there is one, else asyncio."""
+        if self._work is not None:
+            return ExecutionRun(machine, self._work(machine))
+        work = AsyncWork(
+            self.retry_orchestrator,
+            machine.plan,
+            machine.accepted_codes,
+            clock=self.clock,
+            call_timeout_s=settings.call_timeout_s,
+        )
+        return ExecutionRun(machine, work)
+
+    async def drive(self, run: ExecutionRun) -> None:
+        """Drive one execution until nothing is in flight and nothing may start.
+
+        Raises JournalUnavailableError when the journal stays away for too long, StaleEpochError when another process
+        has taken over; nothing is bought after either.
+        """
+        next_renewal = next_heartbeat = self.clock.now()
+        while True:
+            now = self.clock.now()
+            self._take_requests(run)
+            run.feed([AtomTimedOut(now, atom_id) for atom_id in run.machine.overdue(now=now)])
+            if not run.trouble:
+                await self._release(run)
+                await self._start_what_can(run)
+            await self._write(run)
+            if not run.trouble:
+                await self._release(run)
+                _act(run)
+            self._tell(run)
+            if run.machine.settled and not run.unwritten:
+                return
+            if now >= next_renewal:
+                await self.leases.renew(run.machine.held_leases())
+                next_renewal = now + RENEW_EVERY_S
+            if now >= next_heartbeat and not run.trouble:
+                await self._beat(run)
+                next_heartbeat = now + HEARTBEAT_EVERY_S
+            run.feed(await run.work.wait_any(self._patience_s(run)))
+
+    def _take_requests(self, run: ExecutionRun) -> None:
+        requests, run.requests = run.requests, []
+        for event, future in requests:
+            refused = run.try_feed(event)
+            if refused is None:
+                run.answered.append(future)
+            elif not future.done():
+                future.set_exception(refused)
+
+    async def _start_what_can(self, run: ExecutionRun) -> None:
+        await self._start_checks(run)
+        await self._start_calls(run)
+
+    async def _start_checks(self, run: ExecutionRun) -> None:
+        now = self.clock.now()
+        wanted = run.machine.ready(Pool.EXECUTE, now=now, limit=CHECKS_ASKED_FOR_AT_ONCE)
+        if wanted:
+            await self._lease(run, Pool.EXECUTE, dict.fromkeys(wanted, 0.0))
+
+    async def _start_calls(self, run: ExecutionRun) -> None:
+        machine, now = run.machine, self.clock.now()
+        settings = machine.settings or self.settings()
+        places = settings.max_concurrency - machine.flying[Pool.GENERATE]
+        wanted: dict[str, float] = {}
+        batch_usd, refused_usd = 0.0, 0.0
+        for atom_id in machine.ready(Pool.GENERATE, now=now, limit=places) if places > 0 else ():
+            quote_usd = run.work.quote_usd(machine.preview(atom_id))
+            if machine.money.fits(batch_usd + quote_usd):
+                wanted[atom_id] = quote_usd
+                batch_usd += quote_usd
+            else:
+                refused_usd = refused_usd or quote_usd
+        if wanted:
+            await self._lease(run, Pool.GENERATE, wanted)
+        elif refused_usd and not machine.in_flight:
+            reason = f"budget: the next call can cost up to ${refused_usd:.4f}; {machine.money.describe()}"
+            run.feed([PauseRequested(now, reason)])
+
+    async def _lease(self, run: ExecutionRun, pool: Pool, wanted: Mapping[str, float]) -> None:
+        machine = run.machine
+        lease_ids = {f"{machine.execution_id}:{pool.value}:{atom_id}": atom_id for atom_id in wanted}
+        granted = await self.leases.try_acquire(pool, list(lease_ids))
+        now = self.clock.now()
+        for lease_id in granted:
+            atom_id = lease_ids[lease_id]
+            gateway = run.work.gateway_for(atom_id) if pool is Pool.GENERATE else ""
+            run.feed([LeaseGranted(now, pool, atom_id, lease_id, wanted[atom_id], gateway)])
+
+    async def _write(self, run: ExecutionRun) -> None:
+        if not run.unwritten:
+            return
+        machine = run.machine
+        try:
+            await self.journal.append(machine.execution_id, run.epoch, run.unwritten, execution_state(machine))
+        except JournalUnavailableError as error:
+            now = self.clock.now()
+            run.trouble_since = run.trouble_since if run.trouble else now
+            run.trouble = str(error)
+            if now - run.trouble_since >= self._journal_patience_s and not _submitted(run):
+                raise
+            return
+        run.unwritten, run.trouble = [], ""
+        answered, run.answered = run.answered, []
+        for future in answered:
+            if not future.done():
+                future.set_result(None)
+
+    async def _beat(self, run: ExecutionRun) -> None:
+        try:
+            await self.journal.heartbeat(run.machine.execution_id, run.epoch)
+        except JournalUnavailableError as error:
+            run.trouble, run.trouble_since = str(error), self.clock.now()
+
+    async def _release(self, run: ExecutionRun) -> None:
+        """Give leases back as soon as their work has landed: no harm comes of it before the journal is written."""
+        released: dict[Pool, list[str]] = {}
+        for command in run.held:
+            if isinstance(command, Release):
+                released.setdefault(command.pool, []).append(command.lease_id)
+        run.held = [command for command in run.held if not isinstance(command, Release)]
+        for pool, lease_ids in released.items():
+            await self.leases.release(pool, lease_ids)
+
+    def _tell(self, run: ExecutionRun) -> None:
+        notices, run.notices = run.notices, []
+        for notice in notices:
+            self._count(run, notice)
+            if run.watch:
+                run.watch(notice)
+        spent_usd = run.machine.money.spent_usd
+        if spent_usd > run.told_cost_usd:
+            self.metrics.cost_added(usd=spent_usd - run.told_cost_usd)
+            run.told_cost_usd = spent_usd
+
+    def _count(self, run: ExecutionRun, notice: Notice) -> None:
+        machine = run.machine
+        if isinstance(notice, AttemptMade):
+            self.metrics.attempt_made(
+                attempt=notice.attempt, passed=notice.passed, temperature_changed=notice.temperature_changed
+            )
+        elif isinstance(notice, AtomFinished):
+            self.metrics.atom_finished(succeeded=notice.succeeded, attempts=notice.attempts, duration_s=notice.active_s)
+        elif isinstance(notice, WaveFinished):
+            wave = wave_state(machine, notice.wave_id)
+            self.metrics.wave_progress(
+                wave_id=wave.wave_id,
+                completed=wave.atoms_completed,
+                total=wave.atoms_total,
+                elapsed_s=wave.time_seconds,
+                finished=True,
+            )
+        elif isinstance(notice, ExecutionFinished):
+            state = execution_state(machine)
+            self.metrics.execution_finished(
+                precision_percent=state.precision_percent, duration_s=state.total_time_seconds
+            )
+
+    def _patience_s(self, run: ExecutionRun) -> float:
+        wake = run.machine.next_wake()
+        return TURN_S if wake is None else min(TURN_S, max(0.001, wake - self.clock.now()))
+
+    # ---- running in this process ----------------------------------------------------------------------------------
+
+    async def _run_alone(
+        self, atoms: Sequence[AtomicUnit], known: Mapping[str, AtomicUnit], codes: Mapping[str, str]
+    ) -> ExecutionMachine:
+        stripped = tuple(atom.model_copy(update={"depends_on": (), "tests": ()}) for atom in atoms)
+        files = self.retry_orchestrator.files
+        plan = Masterplan(name="wave", atoms=stripped, files=files)
+        machine = ExecutionMachine(uuid4(), plan)
+        settings = self.settings()
+        work = AsyncWork(
+            self.retry_orchestrator,
+            plan,
+            lambda: {**codes, **machine.accepted_codes()},
+            clock=self.clock,
+            atoms=known,
+            call_timeout_s=settings.call_timeout_s,
+        )
+        return await self._run_machine(ExecutionRun(machine, work), settings)
+
+    async def _run_here(self, plan: Masterplan) -> ExecutionMachine:
+        settings = self.settings()
+        return await self._run_machine(self.new_run(ExecutionMachine(uuid4(), plan), settings), settings)
+
+    async def _run_machine(self, run: ExecutionRun, settings: ExecutionSettings) -> ExecutionMachine:
+        run.epoch = await self.journal.create(run.machine.execution_id, run.machine.plan, settings)
+        run.feed([ExecutionStarted(self.clock.now(), settings)])
+        await self.drive(run)
+        return run.machine
+
+
+def _act(run: ExecutionRun) -> None:
+    commands, run.held = run.held, []
+    for command in commands:
+        run.work.submit(command)  # type: ignore[arg-type]  # releases have been taken out
+
+
+def _submitted(run: ExecutionRun) -> bool:
+    """Return whether anything that was really submitted is still in flight: held commands are not."""
+    return run.machine.in_flight > sum(isinstance(command, Generate | Execute | Accept) for command in run.held)
