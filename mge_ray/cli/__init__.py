@@ -1,0 +1,48 @@
+"""The command line: parse, call, show. Every expected error is one line on standard error.
+
+Exit codes: 0 all atoms succeeded, 1 some failed, 2 bad input, 3 stopped early with state kept.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from mge_ray.cli import check, doctor, init, run, schema, simulate, status
+from mge_ray.cli.exits import BAD_INPUT, STOPPED_EARLY
+from mge_ray.domain.errors import MgeRayError
+
+app = typer.Typer(
+    name="mge-ray",
+    help="Execute plans of LLM code generation on Ray: wide, within a hard budget, verified by running the code.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for module in (run, check, status, init, simulate, schema, doctor):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        code = app(standalone_mode=False)
+    except MgeRayError as error:
+        _say(str(error))
+        sys.exit(BAD_INPUT)
+    except typer.Abort:
+        sys.exit(STOPPED_EARLY)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(STOPPED_EARLY)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own: a wrong flag or argument
+            _say(error.format_message())
+            sys.exit(BAD_INPUT)
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"mge-ray: {message}\n")

@@ -62,6 +62,8 @@ class ExecutionMachine:
         self.retried_atoms = 0
         self.transport_errors = 0
         self.transport_errors_in_a_row = 0
+        self.answers = 0
+        self.calls_without_answer: dict[str, int] = {}
         self.acceptance = AtomRecord(ACCEPTANCE, len(plan.waves) + 1)
         self.acceptance_result: ValidationResult | None = None
         self.queues = ReadyQueues()
@@ -132,6 +134,7 @@ class ExecutionMachine:
             return self._bill_late(record, event.call_id, event.generation.cost_usd, gateway)
         generation = event.generation
         self.money.settle(event.call_id, generation.cost_usd)
+        self.answers += 1
         record.cost_usd += generation.cost_usd
         self.transport_errors_in_a_row = 0
         self.queues.answered()
@@ -165,6 +168,7 @@ class ExecutionMachine:
         return outcome + self._after_failure(record, failure, event.at)
 
     def _book_failure(self, record: AtomRecord, failure: CallFailure) -> None:
+        self._count_call(f"{failure.kind.value}:{failure.billing.value}")
         record.transport_errors += 1
         self.transport_errors += 1
         self.transport_errors_in_a_row += 1
@@ -207,6 +211,13 @@ class ExecutionMachine:
             record.cost_usd += cost_usd
             self.money.settle(call_id, cost_usd)
         return [c.Acknowledge(call_id, gateway)]
+
+    def _give_up_call(self, record: AtomRecord) -> None:
+        self._count_call(f"given_up:{Billing.UNKNOWN.value}")
+        self._lose_spend(record)
+
+    def _count_call(self, kind: str) -> None:
+        self.calls_without_answer[kind] = self.calls_without_answer.get(kind, 0) + 1
 
     def _lose_spend(self, record: AtomRecord) -> None:
         self.money.lose(record.call_id)
@@ -277,7 +288,7 @@ class ExecutionMachine:
         self._expect(record, event)
         generating = record.status is AtomStatus.GENERATING
         if generating:
-            self._lose_spend(record)
+            self._give_up_call(record)
         outcome: Outcome = [c.Abandon(record.call_id, record.gateway)]
         outcome += self._land(record, Pool.GENERATE if generating else Pool.EXECUTE, event.at)
         cause = f"not done after {self._settings.atom_timeout_s:g} s in flight"
@@ -332,7 +343,7 @@ class ExecutionMachine:
             if record.in_flight:
                 generating = record.status is AtomStatus.GENERATING
                 if generating:
-                    self._lose_spend(record)
+                    self._give_up_call(record)
                 outcome.append(c.Abandon(record.call_id, record.gateway))
                 outcome += self._land(record, Pool.GENERATE if generating else Pool.EXECUTE, event.at)
             if not record.status.ended:
@@ -510,8 +521,15 @@ class ExecutionMachine:
             "atoms": {atom_id: asdict(record) for atom_id, record in self.atoms.items()},
             "acceptance": asdict(self.acceptance),
             "money": asdict(self.money),
+            "calls_without_answer": dict(self.calls_without_answer),
             "queued": self.queues.content(),
-            "counts": [self.in_flight, self.attempts_made, self.transport_errors, self.transport_errors_in_a_row],
+            "counts": [
+                self.in_flight,
+                self.answers,
+                self.attempts_made,
+                self.transport_errors,
+                self.transport_errors_in_a_row,
+            ],
             "times": [self.started_at, self.ended_at, self.paused_at, self.paused_s, self.last_at],
             "hold": [self.queues.hold_until, self.queues.hold_level],
         }

@@ -170,6 +170,11 @@ class ExecutionServiceV2:
             return str(task.exception())
         return run.trouble
 
+    def is_driven(self, execution_id: UUID) -> bool:
+        """Return whether something is in flight or may still start."""
+        task = self._tasks.get(execution_id)
+        return task is not None and not task.done()
+
     @property
     def execution_ids(self) -> tuple[UUID, ...]:
         """Return the executions known here, oldest first."""

@@ -10,7 +10,7 @@ from mge_ray.domain.commands import Command, Notice
 from mge_ray.domain.errors import IllegalTransitionError
 from mge_ray.domain.events import Event
 from mge_ray.domain.machine import ExecutionMachine
-from mge_ray.execution.ports import Work
+from mge_ray.execution.ports import Metrics, Work
 
 
 @dataclass(slots=True)
@@ -22,6 +22,7 @@ class ExecutionRun:
 
     machine: ExecutionMachine
     work: Work
+    metrics: Metrics
     epoch: int = 0
     watch: Callable[[Notice], None] | None = None
     requests: list[tuple[Event, asyncio.Future[None]]] = field(default_factory=list)

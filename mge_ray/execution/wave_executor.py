@@ -62,6 +62,7 @@ class WaveExecutor:
         journal: Journal | None = None,
         leases: Leases | None = None,
         metrics: Metrics | None = None,
+        metrics_for: Callable[[ExecutionMachine], Metrics] | None = None,
         clock: Clock | None = None,
         work: Callable[[ExecutionMachine], Work] | None = None,
         journal_patience_s: float = JOURNAL_PATIENCE_S,
@@ -72,7 +73,8 @@ class WaveExecutor:
         self.journal: Journal = journal or MemoryJournal()
         self.clock = clock or SystemClock()
         self.leases = leases or LocalLeases(max_concurrency, clock=self.clock)
-        self.metrics = metrics or NoMetrics()
+        everybodys = metrics or NoMetrics()
+        self._metrics_for = metrics_for or (lambda _machine: everybodys)
         self._work = work
         self._journal_patience_s = journal_patience_s
 
@@ -138,7 +140,7 @@ class WaveExecutor:
     def new_run(self, machine: ExecutionMachine, settings: ExecutionSettings) -> ExecutionRun:
         """Return a run whose work is the production side if there is one, else asyncio."""
         if self._work is not None:
-            return ExecutionRun(machine, self._work(machine))
+            return ExecutionRun(machine, self._work(machine), self._metrics_for(machine))
         work = AsyncWork(
             self.retry_orchestrator,
             machine.plan,
@@ -146,7 +148,7 @@ class WaveExecutor:
             clock=self.clock,
             call_timeout_s=settings.call_timeout_s,
         )
-        return ExecutionRun(machine, work)
+        return ExecutionRun(machine, work, self._metrics_for(machine))
 
     async def drive(self, run: ExecutionRun) -> None:
         """Drive one execution until nothing is in flight and nothing may start.
@@ -268,20 +270,20 @@ class WaveExecutor:
                 run.watch(notice)
         spent_usd = run.machine.money.spent_usd
         if spent_usd > run.told_cost_usd:
-            self.metrics.cost_added(usd=spent_usd - run.told_cost_usd)
+            run.metrics.cost_added(usd=spent_usd - run.told_cost_usd)
             run.told_cost_usd = spent_usd
 
     def _count(self, run: ExecutionRun, notice: Notice) -> None:
         machine = run.machine
         if isinstance(notice, AttemptMade):
-            self.metrics.attempt_made(
+            run.metrics.attempt_made(
                 attempt=notice.attempt, passed=notice.passed, temperature_changed=notice.temperature_changed
             )
         elif isinstance(notice, AtomFinished):
-            self.metrics.atom_finished(succeeded=notice.succeeded, attempts=notice.attempts, duration_s=notice.active_s)
+            run.metrics.atom_finished(succeeded=notice.succeeded, attempts=notice.attempts, duration_s=notice.active_s)
         elif isinstance(notice, WaveFinished):
             wave = wave_state(machine, notice.wave_id)
-            self.metrics.wave_progress(
+            run.metrics.wave_progress(
                 wave_id=wave.wave_id,
                 completed=wave.atoms_completed,
                 total=wave.atoms_total,
@@ -290,7 +292,7 @@ class WaveExecutor:
             )
         elif isinstance(notice, ExecutionFinished):
             state = execution_state(machine)
-            self.metrics.execution_finished(
+            run.metrics.execution_finished(
                 precision_percent=state.precision_percent, duration_s=state.total_time_seconds
             )
 
@@ -316,7 +318,7 @@ class WaveExecutor:
             atoms=known,
             call_timeout_s=settings.call_timeout_s,
         )
-        return await self._run_machine(ExecutionRun(machine, work), settings)
+        return await self._run_machine(ExecutionRun(machine, work, self._metrics_for(machine)), settings)
 
     async def _run_here(self, plan: Masterplan) -> ExecutionMachine:
         settings = self.settings()

@@ -1,0 +1,1 @@
+"""ledgerlib: double-entry bookkeeping with a small query language."""

@@ -1,0 +1,107 @@
+"""AtomicValidator: judges one candidate, level by level, in the end by really running it.
+
+Owns the ladder: the order of the levels, their times, and that nothing a candidate does gets out as an exception. What
+each level looks for is in `adapters/validator/`, isolation in `adapters/sandbox/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from mge_ray.adapters.validator.contract import check_contract
+from mge_ray.adapters.validator.lint import check_lint
+from mge_ray.adapters.validator.parsing import check_parse
+from mge_ray.adapters.validator.subject import Subject, issue
+from mge_ray.adapters.validator.trials import ChecksWorkspaces, check_project, check_tests
+from mge_ray.adapters.validator.type_check import TypeChecker
+from mge_ray.domain.errors import PlanError
+from mge_ray.domain.plan import Masterplan
+from mge_ray.domain.validation import Level, Severity, ValidationIssue, ValidationResult
+from mge_ray.execution.ports import Candidate
+from mge_ray.pipeline.workspace import assemble
+
+ACCEPTANCE_FACTOR = 10.0  # a project's tests may take this many times as long as one atom's
+MAX_ACCEPTANCE_S = 3_600.0
+
+LevelCheck = Callable[[Subject], list[ValidationIssue]]
+
+
+class AtomicValidator:
+    """Levels parse, contract, lint, types (if the plan asks) and tests; the first that fails is the last that runs.
+
+    `allowed_packages` restricts third-party imports to these top-level names; None allows whatever is installed where
+    the sandbox runs. Safe to share among threads as far as the sandbox is. Raises only what the sandbox raises when it
+    cannot run at all, never for anything a candidate does.
+    """
+
+    def __init__(self, sandbox: ChecksWorkspaces, *, allowed_packages: Collection[str] | None = None) -> None:
+        self._sandbox = sandbox
+        self._allowed = None if allowed_packages is None else frozenset(allowed_packages)
+        self._types = TypeChecker()
+
+    async def validate(self, candidate: Candidate) -> ValidationResult:
+        """Return the verdict without blocking the event loop."""
+        return await asyncio.to_thread(self.judge, candidate)
+
+    async def accept(self, plan: Masterplan, codes: Mapping[str, str]) -> ValidationResult:
+        """Return the verdict on the assembled project without blocking the event loop."""
+        return await asyncio.to_thread(self.judge_acceptance, plan, codes)
+
+    def judge(self, candidate: Candidate) -> ValidationResult:
+        """Return the verdict; blocks while the sandbox runs."""
+        subject = Subject(candidate)
+        issues: list[ValidationIssue] = []
+        seconds: dict[str, float] = {}
+        level = Level.PARSE
+        for level, check in self._ladder(candidate):
+            started = time.perf_counter()
+            found = _guarded(level, check, subject)
+            seconds[level.value] = time.perf_counter() - started
+            issues += found
+            if not ValidationResult(issues=tuple(found)).passed:
+                break
+        return ValidationResult(issues=tuple(issues), level=level, tests_run=subject.tests_run, seconds=seconds)
+
+    def judge_acceptance(self, plan: Masterplan, codes: Mapping[str, str]) -> ValidationResult:
+        """Assemble the project from `codes` (atom id -> code) and run its acceptance tests; blocks meanwhile."""
+        started = time.perf_counter()
+        wall_s = min(plan.validation.check_timeout_s * ACCEPTANCE_FACTOR, MAX_ACCEPTANCE_S)
+        modules = [atom.file for atom in plan.atoms if atom.id in codes]
+        try:
+            files = assemble(plan, codes)
+        except PlanError as error:
+            found, ran = [_critical(Level.TESTS, f"the project cannot be assembled: {error}", "placement")], 0
+        else:
+            found, ran = check_project(files, plan.acceptance_tests, modules, self._sandbox, wall_s)
+        seconds = {Level.TESTS.value: time.perf_counter() - started}
+        return ValidationResult(issues=tuple(found), level=Level.TESTS, tests_run=ran, seconds=seconds)
+
+    def close(self) -> None:
+        """Remove what the levels keep on disk; the sandbox stays with its owner."""
+        self._types.close()
+
+    def _ladder(self, candidate: Candidate) -> list[tuple[Level, LevelCheck]]:
+        types: list[tuple[Level, LevelCheck]] = [(Level.TYPES, self._types.check)] if candidate.validation.types else []
+        return [
+            (Level.PARSE, check_parse),
+            (Level.CONTRACT, check_contract),
+            (Level.LINT, lambda subject: check_lint(subject, self._allowed)),
+            *types,
+            (Level.TESTS, lambda subject: check_tests(subject, self._sandbox)),
+        ]
+
+
+def _guarded(level: Level, check: LevelCheck, subject: Subject) -> list[ValidationIssue]:
+    """Run one level; what only exhausts this process's stack or memory is the candidate's failure."""
+    try:
+        return check(subject)
+    except (RecursionError, MemoryError) as error:
+        return [
+            _critical(level, f"the code is too deep or too large to be checked ({type(error).__name__})", "nesting")
+        ]
+
+
+def _critical(level: Level, message: str, rule: str) -> ValidationIssue:
+    return issue(level, message, rule=rule, severity=Severity.CRITICAL)

@@ -1,0 +1,32 @@
+"""The journal in a SQL database: SQLite by default, PostgreSQL by URL."""
+
+from mge_ray.adapters.journal.database import NoDatabaseError, SchemaError, upgrade
+from mge_ray.adapters.journal.readers import (
+    HEARTBEAT_TIMEOUT_S,
+    StoredExecution,
+    UnreadableJournalError,
+    list_executions,
+    load_events,
+    load_execution,
+    load_plan_of,
+)
+from mge_ray.adapters.journal.sql_journal import SqlJournal
+from mge_ray.adapters.journal.urls import JournalUrlError, default_url, normalise_url, shown_url
+
+__all__ = [
+    "HEARTBEAT_TIMEOUT_S",
+    "JournalUrlError",
+    "NoDatabaseError",
+    "SchemaError",
+    "SqlJournal",
+    "StoredExecution",
+    "UnreadableJournalError",
+    "default_url",
+    "list_executions",
+    "load_events",
+    "load_execution",
+    "load_plan_of",
+    "normalise_url",
+    "shown_url",
+    "upgrade",
+]

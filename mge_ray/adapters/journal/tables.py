@@ -1,0 +1,54 @@
+"""The journal's tables, as this version reads and writes them. `migrations/` holds how a database gets there."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+# The database's schema, oldest first. A database at a revision that is not listed was made by a newer version.
+REVISIONS = ("0001",)
+VERSION_TABLE = "mge_ray_schema_version"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+executions = Table(
+    "executions",
+    metadata,
+    Column("execution_id", String(36), primary_key=True),
+    Column("masterplan_id", String(36), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("plan", LargeBinary, nullable=False),  # JSON, zlib
+    Column("settings", Text, nullable=False),  # JSON
+    Column("status", String(20), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("heartbeat_at", Double, nullable=False),
+    Column("state", Text, nullable=False),  # JSON
+    Column("last_seq", BigInteger, nullable=False),
+    Column("owner_host", Text, nullable=False),
+    Column("owner_pid", Integer, nullable=False),
+    Column("control_address", Text, nullable=True),
+    Column("out_dir", Text, nullable=True),
+)
+Index(None, executions.c.created_at)
+
+# No foreign key to executions: every insert updates the execution's row in the same transaction, which is the check.
+events = Table(
+    "events",
+    metadata,
+    Column("execution_id", String(36), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("atom_id", Text, nullable=True),
+    Column("version", Integer, nullable=False),
+    Column("payload", Text, nullable=False),  # JSON
+)

@@ -1,0 +1,75 @@
+"""One call to the Messages API as plain data: it can be pickled, quoted and hashed without the SDK.
+
+Pure. Built where atoms are dispatched and sent where calls are made; holds no key and no address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mge_ray.adapters.prices import PriceTable
+from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
+from mge_ray.domain.retry import Effort
+from mge_ray.execution.ports import CallContext
+from mge_ray.pipeline.prompt import render
+
+FRAMING_TOKENS = 512
+"""What the provider may add to the text: roles, separators, its own instructions for an effort."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRequest:
+    """What is asked, of which model, for how long (seconds). `system`'s last block ends the cacheable prefix."""
+
+    call_id: str
+    model: str
+    system: tuple[str, ...]
+    user: str
+    max_tokens: int
+    temperature: float | None = None
+    effort: Effort | None = None
+    timeout_s: float = 120.0
+
+
+def build_request(
+    atom: AtomicUnit,
+    dependencies: Sequence[AcceptedAtom],
+    previous_errors: Sequence[str] | None,
+    call: CallContext,
+) -> MessageRequest:
+    """Return the request for one attempt. Raises ValueError when `call` has no settings, hence no model."""
+    settings = call.settings
+    if settings is None:
+        raise ValueError(f"call {call.call_id!r} for atom {atom.id!r} has no settings; they name the model")
+    prompt = render(
+        atom,
+        dependencies,
+        plan=call.plan,
+        previous_code=call.previous_code,
+        previous_errors=previous_errors or (),
+    )
+    return MessageRequest(
+        call_id=call.call_id,
+        model=settings.model,
+        system=prompt.system,
+        user=prompt.user,
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        effort=settings.effort,
+        timeout_s=call.timeout_s,
+    )
+
+
+def max_input_tokens(request: MessageRequest) -> int:
+    """Return an upper bound of the prompt's tokens: a token covers at least one byte of UTF-8."""
+    return FRAMING_TOKENS + sum(_utf8_bytes(text) for text in (*request.system, request.user))
+
+
+def max_cost_usd_of(request: MessageRequest, prices: PriceTable) -> float:
+    """Return the most the call can bill in US dollars; raise UnknownPriceError."""
+    return prices.max_cost_usd(request.model, max_input_tokens(request), request.max_tokens)
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))

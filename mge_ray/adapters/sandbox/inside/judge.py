@@ -1,0 +1,215 @@
+"""Runs the requested tests with pytest in this process and says what happened to each, as plain data.
+
+It shares the interpreter with the candidate, so a hostile candidate can forge the record about itself. It cannot
+reach the judge of the next check, which is forked afresh from a runner that never saw the candidate.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any
+
+MESSAGE_CHARS = 2000
+_NODE_ID_CHARS = 300
+_OUTCOMES = 500
+warmed_modules: set[str] = set()  # loaded by the runner to save time and by nobody else
+Place = tuple[str, "str | None", "int | None"]  # message, path, line
+_INI_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg")
+
+
+def judge(request: dict[str, Any], workspace: Path) -> dict[str, object]:
+    """Write the workspace, import what is to be imported, run the tests; `outcomes` are dictionaries for JSON."""
+    unwritable = _write(request["files"], workspace)
+    if unwritable is not None:
+        return {"outcomes": [], "note": unwritable}
+    _unload_what_the_workspace_names(workspace)
+    sys.path.insert(0, str(workspace))
+    sys.argv[:] = ["pytest"]
+    importlib.invalidate_caches()
+    recorder = Recorder(workspace, request["tests"])
+    for name in request["import_modules"]:
+        recorder.import_module(name)
+    if recorder.outcomes or not request["tests"]:
+        return {"outcomes": recorder.outcomes, "note": ""}
+    note = _run_pytest(recorder, request["tests"], workspace)
+    recorder.add_missing(note)
+    return {"outcomes": recorder.outcomes[:_OUTCOMES], "note": note}
+
+
+def _write(files: dict[str, str], workspace: Path) -> str | None:
+    for name, text in files.items():
+        path = workspace / PurePosixPath(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        except OSError as error:
+            return f"{name[:_NODE_ID_CHARS]} cannot be written: {error.strerror}"
+    return None
+
+
+def _unload_what_the_workspace_names(workspace: Path) -> None:
+    """Let a workspace with a queue.py of its own import that one, as in a Python that was not warmed up."""
+    for name in {path.name.partition(".")[0] for path in workspace.iterdir()} & warmed_modules:
+        for module in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
+            del sys.modules[module]
+
+
+def _run_pytest(recorder: "Recorder", tests: Sequence[str], workspace: Path) -> str:
+    import pytest  # noqa: PLC0415 - warm already, except in a cold run
+
+    paths = list(dict.fromkeys(test.split("::", 1)[0] for test in tests))
+    present = [path for path in paths if (workspace / path).exists()]
+    if not present:
+        return ""
+    arguments = [
+        "-q",
+        "-s",
+        "--tb=short",
+        "--continue-on-collection-errors",
+        f"--rootdir={workspace}",
+        f"--confcutdir={workspace}",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:faulthandler",
+    ]
+    if not any((workspace / name).exists() for name in _INI_FILES):
+        arguments += ["-c", os.devnull]  # or pytest would look for one above the workspace
+    code = int(pytest.main([*arguments, *present], plugins=[recorder]))
+    if code == pytest.ExitCode.USAGE_ERROR:
+        return "pytest refused its arguments or its configuration, see the output"
+    return recorder.internal_error
+
+
+class Recorder:
+    """The pytest plugin that keeps one outcome for each test, with the deepest frame inside the workspace."""
+
+    def __init__(self, workspace: Path, tests: Sequence[str]) -> None:
+        self.outcomes: list[dict[str, object]] = []
+        self.internal_error = ""
+        self._workspace = workspace
+        self._tests = tests
+        self._uncollected: dict[str, Place] = {}
+
+    def import_module(self, name: str) -> None:
+        """Import; an error is an outcome of its own."""
+        try:
+            importlib.import_module(name)
+        except BaseException as error:  # noqa: BLE001 - SystemExit at import is a failure like any other
+            self._add(f"import {name}", "error", self._describe(error))
+
+    def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:  # noqa: ANN401
+        """Keep what was asked for; the files were collected whole, so that one unknown id does not end the run."""
+        kept = [item for item in items if any(_covers(test, item.nodeid) for test in self._tests)]
+        if len(kept) < len(items):
+            config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+            items[:] = kept
+
+    def pytest_exception_interact(self, call: Any, report: Any) -> None:  # noqa: ANN401
+        """Describe an error while the exception is at hand: after a test's report, before a collector's."""
+        place = self._describe(call.excinfo.value)
+        if report.when == "collect":
+            self._uncollected[report.nodeid] = place
+        elif self.outcomes:
+            self.outcomes[-1].update(zip(("message", "path", "line"), place, strict=True))
+
+    def pytest_collectreport(self, report: Any) -> None:  # noqa: ANN401
+        """Remember files that could not be collected."""
+        if report.failed:
+            self._uncollected.setdefault(report.nodeid, (_short(str(report.longrepr)), report.nodeid, None))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:  # noqa: ANN401
+        """One outcome per test: its call, or the first phase that went wrong."""
+        if report.failed:
+            outcome = "failed" if report.when == "call" else "error"
+            self._add(report.nodeid, outcome, (_short(str(report.longrepr)), None, None))
+        elif report.skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else "expected to fail"
+            self._add(report.nodeid, "skipped", (_short(reason), None, None))
+        elif report.when == "call":
+            self._add(report.nodeid, "passed", ("", None, None))
+
+    def pytest_keyboard_interrupt(self, excinfo: Any) -> None:  # noqa: ANN401
+        """Treat KeyboardInterrupt and pytest.exit, which the candidate may raise, as what they are: an early end."""
+        self.pytest_internalerror(excinfo)
+
+    def pytest_internalerror(self, excinfo: Any) -> None:  # noqa: ANN401
+        """Say where the SystemExit came from that ended the session while a file was collected."""
+        place = self._describe(excinfo.value)
+        self.internal_error = place[0]
+        for test in self._tests:
+            if not any(_covers(test, str(outcome["node_id"])) for outcome in self.outcomes):
+                self._uncollected.setdefault(test.split("::", 1)[0], place)
+
+    def add_missing(self, note: str) -> None:
+        """Give every requested test that left no outcome one: an error with the reason it did not run."""
+        for test in self._tests:
+            if any(_covers(test, str(outcome["node_id"])) for outcome in self.outcomes):
+                continue
+            path = test.split("::", 1)[0]
+            reasons = [place for node, place in self._uncollected.items() if node == path or _covers(path, node)]
+            if reasons:
+                place = reasons[0]
+            elif not (self._workspace / path).exists():
+                place = (f"{path} does not exist", None, None)
+            else:
+                place = (note or f"{test} was not collected: no test of this name", path, None)
+            self._add(test, "error", place)
+
+    def _add(self, node_id: str, outcome: str, place: Place) -> None:
+        message, path, line = place
+        self.outcomes.append(
+            {"node_id": node_id[:_NODE_ID_CHARS], "outcome": outcome, "message": message, "path": path, "line": line}
+        )
+
+    def _describe(self, error: BaseException) -> Place:
+        error = _root_cause(error)
+        path: str | None = None
+        line: int | None = None
+        for file, number in _frames(error):
+            inside = self._inside(file)
+            if inside is not None:
+                path, line = inside, number
+        try:
+            text = "".join(traceback.format_exception_only(type(error), error)).strip()
+        except BaseException:  # noqa: BLE001 - a hostile __str__
+            text = type(error).__name__
+        message = _short(text.replace(f"{self._workspace}/", ""))
+        if path is not None:
+            message = f"{message} ({path}:{line})"
+        return message, path, line
+
+    def _inside(self, file: str) -> str | None:
+        try:
+            return Path(file).resolve().relative_to(self._workspace.resolve()).as_posix()
+        except (ValueError, OSError):
+            return None
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """Look behind pytest's CollectError, which a file that cannot be collected raises from what really happened."""
+    while type(error).__name__ == "CollectError" and (error.__cause__ or error.__context__) is not None:
+        error = error.__cause__ or error.__context__ or error
+    return error
+
+
+def _frames(error: BaseException) -> Iterator[tuple[str, int]]:
+    step: TracebackType | None = error.__traceback__
+    while step is not None:
+        yield step.tb_frame.f_code.co_filename, step.tb_lineno
+        step = step.tb_next
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        yield error.filename, error.lineno
+
+
+def _covers(test: str, node_id: str) -> bool:
+    """Whether the requested test (file, folder, class, function) contains the node."""
+    return test in {node_id, "."} or node_id.startswith((f"{test}::", f"{test}[", f"{test.rstrip('/')}/"))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MESSAGE_CHARS else f"{text[: MESSAGE_CHARS - 20]} ... (cut)"

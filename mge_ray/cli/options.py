@@ -1,0 +1,26 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mge_ray.adapters.journal import default_url, normalise_url
+
+PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="Plan file, YAML or JSON (see `mge-ray schema`).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+DbOption = Annotated[
+    str | None,
+    typer.Option("--db", envvar="MGE_RAY_DB", help="Journal: a file, or a postgresql:// URL. [.mge/journal.db]"),
+]
+PriceOption = Annotated[
+    list[str] | None,
+    typer.Option("--price", metavar="MODEL=IN/OUT", help="Price in dollars per million tokens; may be repeated."),
+]
+
+
+def database(db: str | None) -> str:
+    """Return the journal's URL."""
+    return normalise_url(db) if db else default_url(Path.cwd())

@@ -1,0 +1,322 @@
+"""`mge-ray run`: a plan of atoms becomes a tested project."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from mge_ray.adapters.prices import parse_price
+from mge_ray.cli import simulate
+from mge_ray.cli.exits import exit_code
+from mge_ray.cli.options import DbOption, JsonOption, PlanArgument, PriceOption, database
+from mge_ray.cli.screen import RunScreen, print_summary
+from mge_ray.domain.errors import MgeRayError, UnknownPriceError
+from mge_ray.domain.events import ExecutionSettings
+from mge_ray.domain.plan import Masterplan
+from mge_ray.domain.state import ExecutionState, ExecutionStatus
+from mge_ray.pipeline.output_folder import check_target, write_project
+from mge_ray.pipeline.plan_file import load_plan
+from mge_ray.pipeline.report import ExecutionReport
+from mge_ray.pipeline.workspace import assemble
+from mge_ray.simulator.config import SimulatorConfig
+from mge_ray.wiring.build import SECRETS, attempt_policy, price_table
+from mge_ray.wiring.settings import DEFAULT_ESCALATION_MODEL, DEFAULT_MODEL, EngineConfig
+
+DEFAULT_BUDGET_USD = 200.0
+POLL_S = 0.2
+DRAIN_S = 30.0
+HELP_FAULT = "Fault of the simulated server, e.g. --fault wrong=0.2 --fault 429=0.05; see `mge-ray simulate --help`."
+
+
+class RunError(MgeRayError):
+    """A run that cannot begin as asked."""
+
+
+@dataclass(slots=True)
+class Interrupts:
+    """Ctrl-C or SIGTERM: the first one pauses, the second one leaves."""
+
+    count: int = 0
+    first_at: float = 0.0
+    _saved: dict[int, Any] = field(default_factory=dict)
+
+    def __enter__(self) -> Interrupts:  # noqa: PYI034  # never subclassed
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._saved[number] = signal.signal(number, self._heard)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._saved.items():
+            signal.signal(number, handler)
+
+    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        self.first_at = self.first_at or time.monotonic()
+
+    @property
+    def impatient(self) -> bool:
+        """True when what is in flight is not waited for any longer."""
+        return self.count > 1 or bool(self.count and time.monotonic() - self.first_at > DRAIN_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for, checked."""
+
+    plan: Masterplan
+    out: Path
+    report: Path | None
+    config: EngineConfig
+    settings: ExecutionSettings
+    simulator: SimulatorConfig | None
+    address: str | None
+    sandbox: str | None
+    as_json: bool
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("run")
+    def run(
+        plan: PlanArgument,
+        out: Annotated[Path | None, typer.Option(help="Folder of the generated project. [out/<plan name>]")] = None,
+        report: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
+        simulated: Annotated[
+            bool, typer.Option("--simulate", help="Use the bundled simulated Messages server; no key, no money.")
+        ] = False,
+        answers: Annotated[
+            Path | None, typer.Option(help="Answers of the simulated server. [answers.json beside the plan]")
+        ] = None,
+        wrong_answers: Annotated[
+            Path | None, typer.Option(help="Wrong answers known to fail. [wrong_answers.json beside the plan]")
+        ] = None,
+        fault: Annotated[list[str] | None, typer.Option(metavar="NAME=RATE", help=HELP_FAULT)] = None,
+        latency: Annotated[str, typer.Option(help="Simulated latency: fixed:S or lognormal:MEDIAN:SIGMA.")] = "fixed:0",
+        seed: Annotated[int, typer.Option(help="Seed of the simulated faults.")] = 0,
+        live: Annotated[bool, typer.Option("--live", help="Call the real provider; spends real money.")] = False,
+        model: Annotated[str, typer.Option(help="Model of the attempts.")] = DEFAULT_MODEL,
+        escalation_model: Annotated[
+            str, typer.Option(help="Model of the last attempt where no temperature is taken; '' for none.")
+        ] = DEFAULT_ESCALATION_MODEL,
+        budget: Annotated[float, typer.Option(min=0, help="Hard limit in US dollars.")] = DEFAULT_BUDGET_USD,
+        price: PriceOption = None,
+        concurrency: Annotated[int, typer.Option(min=1, max=100_000, help="Calls in flight at most.")] = 100,
+        max_tokens: Annotated[int, typer.Option(min=64, help="Longest first answer, in tokens.")] = 4_096,
+        atom_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds in flight before an atom fails.")] = 300.0,
+        call_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds before one call is given up.")] = 120.0,
+        temperature: Annotated[
+            bool | None, typer.Option(help="The endpoint takes a temperature (compatible servers). [by model]")
+        ] = None,
+        sandbox: Annotated[
+            str | None, typer.Option(help="Isolation: bubblewrap, namespaces, restricted or none. [strongest]")
+        ] = None,
+        address: Annotated[
+            str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join. [a local one is started]")
+        ] = None,
+        db: DbOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Execute a plan and write the tested project."""
+        loaded = load_plan(plan)
+        if simulated == live:
+            raise RunError("say --simulate (no key, no money) or --live (real calls, real money)")
+        target = out or Path("out") / _slug(loaded.name)
+        check_target(target.resolve())
+        config = EngineConfig(
+            engine_id=uuid.uuid4().hex,
+            db_url=database(db),
+            simulated=simulated,
+            base_url=None if simulated else os.environ.get("ANTHROPIC_BASE_URL"),
+            prices=tuple(price or ()),
+            require_price=True,
+            sampling=temperature,
+            generate_limit=concurrency,
+            sandbox_level=sandbox,
+            driver_pid=None if address else os.getpid(),
+        )
+        _check_money(config, model, escalation_model or None)
+        if live and not any(os.environ.get(name) for name in SECRETS):
+            raise RunError("--live needs a key: set ANTHROPIC_API_KEY in the environment")
+        settings = ExecutionSettings(
+            policy=attempt_policy(config, model, escalation_model or None, max_tokens=max_tokens),
+            budget_usd=budget,
+            max_concurrency=concurrency,
+            atom_timeout_s=atom_timeout,
+            call_timeout_s=call_timeout,
+            simulated=simulated,
+        )
+        server = _simulator(plan, answers, wrong_answers, fault or [], latency, seed) if simulated else None
+        request = Request(loaded, target, report, config, settings, server, address, sandbox, as_json)
+        sys.exit(execute(request))
+
+
+def execute(request: Request) -> int:
+    """Run to the end and return the exit code."""
+    console = Console(stderr=request.as_json, highlight=False)
+    with ExitStack() as stack:
+        config = request.config
+        if request.simulator is not None:
+            url = stack.enter_context(simulate.server(request.simulator))
+            config = config.model_copy(update={"base_url": url})
+        interrupts = stack.enter_context(Interrupts())
+        stack.enter_context(_session(request.address))
+        state, report, codes = _run_on_ray(request, config, console, interrupts)
+    files = assemble(request.plan, codes)
+    write_project(files, request.out)
+    if request.report is not None:
+        request.report.parent.mkdir(parents=True, exist_ok=True)
+        request.report.write_text(report.model_dump_json(indent=2))
+    if request.as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        _end(console, request, state, report)
+    return exit_code(state.status)
+
+
+def _run_on_ray(
+    request: Request, config: EngineConfig, console: Console, interrupts: Interrupts
+) -> tuple[ExecutionState, ExecutionReport, dict[str, str]]:
+    import ray  # noqa: PLC0415  # 1.4 s, and its environment is set by the session
+
+    from mge_ray.cluster.engine import open_engine, sandbox_level  # noqa: PLC0415  # the same
+
+    level = sandbox_level(request.sandbox)
+    if not config.simulated and not level.is_full and request.sandbox is None:
+        raise RunError(
+            f"--live wants full isolation, and this machine gives {level.value!r} (install bubblewrap); "
+            f"to run all the same, say --sandbox {level.value}"
+        )
+    config = config.model_copy(update={"sandbox_level": level.value})
+    coordinator = open_engine(config)
+    execution_id = ray.get(coordinator.start.remote(request.plan, request.settings))
+    if not request.as_json:
+        _header(console, request, config, str(execution_id), level.value)
+    since, paused = 0, False
+    with RunScreen(console, [len(w.atom_ids) for w in request.plan.waves], quiet=request.as_json) as screen:
+        while True:
+            progress = ray.get(coordinator.progress.remote(execution_id, since))
+            since = progress.next_notice
+            screen.show(progress.state, progress.wave, progress.notices, progress.trouble)
+            if _settled(progress.state, driving=progress.driving) or interrupts.impatient:
+                break
+            if interrupts.count and not paused:
+                paused = True
+                screen.say(f"pausing: waiting for {progress.state.atoms_in_flight} in flight; again to leave at once")
+                with contextlib.suppress(MgeRayError, ray.exceptions.RayTaskError):
+                    ray.get(coordinator.pause.remote(execution_id, "interrupted"))
+            time.sleep(POLL_S)
+    state, report, codes = ray.get(
+        [method.remote(execution_id) for method in (coordinator.state, coordinator.report, coordinator.accepted_codes)]
+    )
+    ray.get(coordinator.close.remote())
+    return state, report, codes
+
+
+def _settled(state: ExecutionState, *, driving: bool) -> bool:
+    return not driving and state.status is not ExecutionStatus.RUNNING
+
+
+@contextlib.contextmanager
+def _session(address: str | None) -> Iterator[str]:
+    from mge_ray.cluster.session import joined_session, local_session  # noqa: PLC0415  # keeps Ray out of `check`
+
+    with joined_session(address) if address else local_session() as name:
+        yield name
+
+
+def _simulator(
+    plan: Path, answers: Path | None, wrong: Path | None, faults: list[str], latency: str, seed: int
+) -> SimulatorConfig:
+    answers = answers or plan.parent / "answers.json"
+    if not answers.exists():
+        raise RunError(f"the simulated server needs answers, and {answers} does not exist; name them with --answers")
+    wrong = wrong or plan.parent / "wrong_answers.json"
+    flags = [f"--answers={answers.resolve()}", f"--latency={latency}", f"--seed={seed}"]
+    if wrong.exists():
+        flags.append(f"--wrong-answers={wrong.resolve()}")
+    for fault in faults:
+        name, separator, rate = fault.partition("=")
+        if not separator:
+            raise RunError(f"--fault {fault!r} is not NAME=RATE, such as wrong=0.2")
+        known = f"rate_{name}".replace("-", "_") in SimulatorConfig.__dataclass_fields__
+        flags.append(f"--rate-{name}={rate}" if known else f"--{name}={rate}")
+    return simulate.configuration(flags)
+
+
+def _check_money(config: EngineConfig, *models: str | None) -> None:
+    for text in config.prices:
+        parse_price(text)
+    prices = price_table(config)
+    for model in models:
+        if model is not None and not prices.knows(model):
+            raise UnknownPriceError(str(_price_error(prices, model)))
+
+
+def _price_error(prices: Any, model: str) -> Exception:  # noqa: ANN401  # a PriceTable
+    try:
+        prices.rates(model)
+    except UnknownPriceError as error:
+        return error
+    raise AssertionError(model)
+
+
+def _header(console: Console, request: Request, config: EngineConfig, execution_id: str, level: str) -> None:
+    plan, settings = request.plan, request.settings
+    where = request.address or "a local Ray of its own"
+    provider = "simulated Messages server" if config.simulated else (config.base_url or "Anthropic")
+    lines = [
+        f"execution  {execution_id}",
+        f"plan       {plan.name}: {len(plan.atoms)} atoms in {len(plan.waves)} waves",
+        f"model      {settings.policy.model} ({provider}), {settings.max_concurrency} calls at a time on {where}",
+        f"sandbox    {level}",
+        f"budget     ${settings.budget_usd:.2f}" if settings.budget_usd is not None else "budget     none",
+        f"journal    {_shown(config.db_url)}",
+    ]
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _end(console: Console, request: Request, state: ExecutionState, report: ExecutionReport) -> None:
+    print_summary(console, report)
+    reason = f": {state.reason}" if state.reason else ""
+    lines = [f"status     {state.status.value}{reason}"]
+    if report.acceptance_passed is not None:
+        lines.append(f"acceptance {'passed' if report.acceptance_passed else 'FAILED'}")
+        lines += [f"           {error}" for error in report.acceptance_errors[:3]]
+    calls = report.calls
+    lines.append(
+        f"calls      {calls.answers} answers, {calls.billed_without_answer} billed without answer, "
+        f"{calls.unknown_spend} of unknown spend (at most ${report.unknown_cost_usd:.4f}), "
+        f"{calls.not_billed} not billed"
+    )
+    if report.atoms_failed:
+        causes = [f"{atom.atom_id} ({atom.cause})" for atom in report.atoms if atom.status.value == "failed"]
+        lines.append(f"failed     {', '.join(causes[:5])}{' ...' if len(causes) > 5 else ''}")  # noqa: PLR2004
+    partial = "" if report.atoms_succeeded == report.atoms_total else " (partial: stubs stand for what is missing)"
+    lines.append(f"project    {request.out.resolve()}{partial}")
+    if not state.status.ended:
+        lines.append(f"state      kept; see `mge-ray status {str(state.execution_id)[:8]}`")
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _shown(url: str) -> str:
+    from mge_ray.adapters.journal import shown_url  # noqa: PLC0415  # one use
+
+    return shown_url(url)
+
+
+def _slug(name: str) -> str:
+    return "".join(ch if ch.isalnum() else "-" for ch in name.lower()).strip("-")[:60] or "plan"

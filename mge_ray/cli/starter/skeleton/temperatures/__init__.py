@@ -1,0 +1,1 @@
+"""Temperatures as text."""

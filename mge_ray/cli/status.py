@@ -1,0 +1,124 @@
+"""`mge-ray status` and `mge-ray list`: from the database alone, no Ray needed."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mge_ray.adapters.journal import StoredExecution, list_executions, load_events, load_execution, load_plan_of
+from mge_ray.cli.options import DbOption, JsonOption, database
+from mge_ray.execution.recovery import replay
+from mge_ray.pipeline.report import ExecutionReport, build_report
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+
+    @app.command("list")
+    def list_(
+        db: DbOption = None,
+        limit: int = typer.Option(20, min=1, max=10_000, help="How many, the latest first."),
+        as_json: JsonOption = False,
+    ) -> None:
+        """List the executions in the database."""
+        stored = list_executions(database(db), limit)
+        if as_json:
+            typer.echo(json.dumps([_row(execution) for execution in stored], indent=2))
+        else:
+            _print_list(stored)
+
+    @app.command("status")
+    def status(
+        execution_id: str = typer.Argument(..., metavar="ID", help="Execution id, or its first characters."),
+        atom: str | None = typer.Option(None, help="Show one atom with its attempts."),
+        db: DbOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Show one execution: its waves, its failed atoms, its money."""
+        url = database(db)
+        stored = load_execution(url, execution_id)
+        plan = load_plan_of(url, stored.execution_id)
+        report = build_report(replay(stored.execution_id, plan, load_events(url, stored.execution_id)))
+        if as_json:
+            typer.echo(json.dumps({**_row(stored), "report": report.model_dump(mode="json")}, indent=2))
+        elif atom is not None:
+            _print_atom(report, atom)
+        else:
+            _print_status(stored, report)
+
+
+def _row(stored: StoredExecution) -> dict[str, Any]:
+    now = time.time()
+    return {
+        "execution_id": str(stored.execution_id),
+        "name": stored.name,
+        "status": stored.status.value,
+        "reason": stored.reason,
+        "interrupted": stored.interrupted(now),
+        "last_heartbeat": _moment(stored.heartbeat_at),
+        "created_at": _moment(stored.created_at),
+        "state": stored.state.model_dump(mode="json"),
+    }
+
+
+def _standing(stored: StoredExecution) -> str:
+    if stored.interrupted(time.time()):
+        return f"interrupted (last heartbeat {_moment(stored.heartbeat_at)})"
+    return stored.status.value
+
+
+def _print_list(stored: list[StoredExecution]) -> None:
+    table = Table("execution", "plan", "status", "atoms", "cost", "begun", box=None, pad_edge=False)
+    for one in stored:
+        state = one.state
+        done = f"{state.atoms_succeeded}/{state.atoms_total}"
+        began = _moment(one.created_at)
+        table.add_row(str(one.execution_id), one.name, _standing(one), done, f"${state.total_cost_usd:.4f}", began)
+    Console(highlight=False, soft_wrap=True).print(table if stored else "no executions yet")
+
+
+def _print_status(stored: StoredExecution, report: ExecutionReport) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    reason = f": {report.reason}" if report.reason else ""
+    simulated = " (simulated)" if report.simulated else ""
+    console.print(f"execution  {report.execution_id}\nplan       {report.name}\nstatus     {_standing(stored)}{reason}")
+    console.print(
+        f"atoms      {report.atoms_succeeded} succeeded, {report.atoms_failed} failed, {report.atoms_blocked} blocked, "
+        f"{report.atoms_total} in all"
+    )
+    console.print(
+        f"cost       ${report.total_cost_usd:.4f}{simulated}, unknown ${report.unknown_cost_usd:.4f}, "
+        f"{report.attempts} attempts, {report.total_time_seconds:.1f} s"
+    )
+    table = Table("wave", "atoms", "succeeded", "failed", "blocked", "attempts", "cost", "s", box=None, pad_edge=False)
+    for wave in report.waves:
+        counts = (wave.atoms_total, wave.atoms_succeeded, wave.atoms_failed, wave.atoms_blocked, wave.attempts)
+        cells = [str(wave.wave_id), *map(str, counts)]
+        table.add_row(*cells, f"${wave.total_cost_usd:.4f}", f"{wave.total_time_seconds:.1f}")
+    console.print(table)
+    for atom in report.atoms:
+        if atom.cause:
+            console.print(f"{atom.status.value:9}  {atom.atom_id}: {atom.cause}", markup=False)
+
+
+def _print_atom(report: ExecutionReport, atom_id: str) -> None:
+    found = next((atom for atom in report.atoms if atom.atom_id == atom_id), None)
+    if found is None:
+        raise typer.BadParameter(f"the execution has no atom {atom_id!r}")
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.print(f"atom       {found.atom_id} (wave {found.wave_id})\nstatus     {found.status.value} {found.cause}")
+    for attempt in found.attempts:
+        how = "" if attempt.temperature is None else f" at {attempt.temperature}"
+        how = how if attempt.effort is None else f" with {attempt.effort} effort"
+        verdict = "passed" if attempt.passed else f"failed at {attempt.failed_level}: {attempt.first_error}"
+        console.print(f"attempt {attempt.number}  {attempt.model}{how}, ${attempt.cost_usd:.4f}: {verdict}")
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,224 @@
+"""ExecutionCoordinator: the detached actor that holds executions and drives them.
+
+The engine is ExecutionServiceV2, unchanged; this file gives it Ray's work and leases, the SQL journal, and the life of
+an actor. A restart re-runs the constructor, which takes up what this engine was executing from the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import ray
+
+from mge_ray.adapters.journal import SqlJournal, list_executions, load_events, load_plan_of
+from mge_ray.adapters.prometheus_metrics import PrometheusMetrics
+from mge_ray.cluster.atom_task import ClusterValidator
+from mge_ray.cluster.concurrency_controller import Handle, RayLeases
+from mge_ray.cluster.dispatch import RayWork
+from mge_ray.cluster.llm_gateway import LLMGatewayPool
+from mge_ray.domain.commands import Notice
+from mge_ray.domain.errors import MgeRayError
+from mge_ray.domain.events import ExecutionSettings
+from mge_ray.domain.plan import Masterplan
+from mge_ray.domain.progress import wave_state
+from mge_ray.domain.state import AtomState, ExecutionState, ExecutionStatus, WaveState
+from mge_ray.execution.defaults import SystemClock
+from mge_ray.execution.execution_service_v2 import ExecutionServiceV2
+from mge_ray.execution.retry_orchestrator import RetryOrchestrator
+from mge_ray.execution.wave_executor import WaveExecutor
+from mge_ray.pipeline.report import ExecutionReport, build_report
+from mge_ray.wiring.build import attempt_policy, forget_secrets
+from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
+
+NOTICES_KEPT = 2_000
+STORED_EXECUTIONS_LOOKED_AT = 1_000
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One execution at a glance: its state, its current wave, and what finished since notice number `since`."""
+
+    state: ExecutionState
+    wave: WaveState | None
+    notices: tuple[Notice, ...]
+    next_notice: int
+    trouble: str
+    driving: bool
+
+
+class ExecutionCoordinator:
+    """Starts, steers and shows executions on the cluster."""
+
+    def __init__(self, config: EngineConfig, controller: Handle, gateways: Sequence[Handle]) -> None:
+        forget_secrets()
+        self._config = config
+        self._journal = SqlJournal(config.db_url)
+        self._pool = LLMGatewayPool(gateways, config)
+        self._metrics = PrometheusMetrics()
+        clock = SystemClock()
+        orchestrator = RetryOrchestrator(
+            self._pool, ClusterValidator(config), policy=attempt_policy(config, DEFAULT_MODEL, None)
+        )
+        executor = WaveExecutor(
+            orchestrator,
+            config.generate_limit,
+            journal=self._journal,
+            leases=RayLeases(controller),
+            metrics_for=lambda machine: self._metrics.for_plan(str(machine.plan.masterplan_id)),
+            clock=clock,
+            work=lambda machine: RayWork(machine, self._pool, config, clock=clock),
+        )
+        self._service = ExecutionServiceV2(executor)
+        self._notices: dict[UUID, deque[tuple[int, Notice]]] = {}
+        self._told = 0
+        self._ready = asyncio.get_running_loop().create_task(self._begin())
+
+    # ---- life -----------------------------------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        live = await self._pool.refresh()
+        if self._config.driver_pid is not None:
+            self._watch_driver(self._config.driver_pid)
+        if not ray.get_runtime_context().was_current_actor_reconstructed:
+            return
+        url, mine = self._config.db_url, self._control_address
+        stored = await asyncio.to_thread(list_executions, url, STORED_EXECUTIONS_LOOKED_AT)
+        for execution in stored:
+            if execution.control_address == mine and not execution.status.ended:
+                await self._take_up(execution.execution_id, live)
+
+    async def _take_up(self, execution_id: UUID, live: tuple[str, ...]) -> None:
+        try:
+            plan = await asyncio.to_thread(load_plan_of, self._config.db_url, execution_id)
+            events = await asyncio.to_thread(load_events, self._config.db_url, execution_id)
+            await self._service.recover_execution(execution_id, plan, events, live_gateways=live)
+        except MgeRayError:
+            _log.exception("execution %s is set aside: its journal leads nowhere", execution_id)
+
+    def _watch_driver(self, pid: int) -> None:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            asyncio.get_running_loop().create_task(self._stop_buying("its driver is gone"))
+            return
+        loop = asyncio.get_running_loop()
+
+        def gone() -> None:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+            self._stopping = loop.create_task(self._stop_buying("its driver was killed"))
+
+        loop.add_reader(pidfd, gone)
+
+    async def _stop_buying(self, reason: str) -> None:
+        for execution_id in self._service.execution_ids:
+            state = await self._service.get_execution_state(execution_id)
+            if state.status is ExecutionStatus.RUNNING:
+                await self._service.pause_execution(execution_id, reason=reason)
+
+    @property
+    def _control_address(self) -> str:
+        return f"engine:{self._config.engine_id}"
+
+    async def config(self) -> EngineConfig:
+        """Return what this engine was made with; a later caller's wishes are not applied silently."""
+        return self._config
+
+    async def pids(self) -> int:
+        """Return this process's id."""
+        return os.getpid()
+
+    async def close(self) -> None:
+        """Stop driving and close the journal."""
+        await self._service.close()
+        self._journal.close()
+
+    # ---- executions -----------------------------------------------------------------------------------------------
+
+    async def start(self, plan: Masterplan, settings: ExecutionSettings, execution_id: UUID | None = None) -> UUID:
+        """Start an execution; return its id once its start is journalled."""
+        await self._ready
+        notices: deque[tuple[int, Notice]] = deque(maxlen=NOTICES_KEPT)
+
+        def watch(notice: Notice) -> None:
+            self._told += 1
+            notices.append((self._told, notice))
+
+        execution_id = await self._service.start_plan(plan, settings=settings, execution_id=execution_id, watch=watch)
+        self._notices[execution_id] = notices
+        await self._journal.set_control_address(execution_id, 1, self._control_address)
+        return execution_id
+
+    async def pause(self, execution_id: UUID, reason: str = "requested") -> ExecutionState:
+        """Stop dispatching; what is in flight finishes and is kept."""
+        await self._ready
+        return await self._service.pause_execution(execution_id, reason=reason)
+
+    async def resume(self, execution_id: UUID) -> ExecutionState:
+        """Go on."""
+        await self._ready
+        return await self._service.resume_execution(execution_id)
+
+    async def cancel(self, execution_id: UUID, reason: str = "requested") -> ExecutionState:
+        """End the execution now."""
+        await self._ready
+        return await self._service.cancel_execution(execution_id, reason=reason)
+
+    async def state(self, execution_id: UUID) -> ExecutionState:
+        """Return how the execution stands."""
+        await self._ready
+        return await self._service.get_execution_state(execution_id)
+
+    async def wave(self, execution_id: UUID, wave_id: int) -> WaveState:
+        """Return how one wave stands."""
+        await self._ready
+        return await self._service.get_wave_status(execution_id, wave_id)
+
+    async def atom(self, execution_id: UUID, atom_id: str) -> AtomState:
+        """Return how one atom stands."""
+        await self._ready
+        return await self._service.get_atom_status(execution_id, atom_id)
+
+    async def progress(self, execution_id: UUID, since: int = 0) -> Progress:
+        """Return the execution at a glance."""
+        await self._ready
+        state = await self._service.get_execution_state(execution_id)
+        machine = self._service.machine(execution_id)
+        notices = [item for item in self._notices.get(execution_id, ()) if item[0] > since]
+        return Progress(
+            state=state,
+            wave=wave_state(machine, state.current_wave) if state.current_wave else None,
+            notices=tuple(notice for _, notice in notices),
+            next_notice=notices[-1][0] if notices else since,
+            trouble=self._service.trouble(execution_id),
+            driving=self._service.is_driven(execution_id),
+        )
+
+    async def wait(self, execution_id: UUID) -> ExecutionState:
+        """Return when nothing is in flight and nothing may start."""
+        await self._ready
+        return await self._service.wait(execution_id)
+
+    async def report(self, execution_id: UUID) -> ExecutionReport:
+        """Return what the execution came to."""
+        await self._ready
+        return build_report(self._service.machine(execution_id))
+
+    async def accepted_codes(self, execution_id: UUID) -> dict[str, str]:
+        """Return the accepted code of every atom that succeeded."""
+        await self._ready
+        return self._service.machine(execution_id).accepted_codes()
+
+    async def metrics_text(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        return self._metrics.text()
+
+
+ExecutionCoordinatorActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)(ExecutionCoordinator)

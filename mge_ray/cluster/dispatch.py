@@ -1,0 +1,175 @@
+"""RayWork: commands become Ray references, and `ray.wait` over those in flight becomes events."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from mge_ray.adapters.message_request import MessageRequest, build_request
+from mge_ray.cluster.atom_task import accept_project, execute_atom
+from mge_ray.cluster.llm_gateway import LLMGatewayPool
+from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
+from mge_ray.domain.commands import Abandon, Accept, Execute, Generate
+from mge_ray.domain.events import (
+    AcceptanceFinished,
+    AcceptanceLost,
+    AtomExecuted,
+    Event,
+    GenerationArrived,
+    GenerationFailed,
+    WorkerLost,
+)
+from mge_ray.domain.generation import Billing, CallFailure, FailureKind
+from mge_ray.domain.machine import ExecutionMachine
+from mge_ray.domain.validation import Level, failed_at
+from mge_ray.execution.ports import Clock, PlanContext, WorkCommand
+from mge_ray.execution.retry_orchestrator import call_context
+from mge_ray.wiring.settings import EngineConfig
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """What a reference stands for."""
+
+    kind: type
+    atom_id: str = ""
+    call_id: str = ""
+
+
+class RayWork:
+    """One execution's work on the cluster. `ray.wait` blocks, so it runs in a thread of its own."""
+
+    def __init__(self, machine: ExecutionMachine, pool: LLMGatewayPool, config: EngineConfig, *, clock: Clock) -> None:
+        self._machine = machine
+        self._plan = machine.plan
+        self._pool = pool
+        self._config = config
+        self._clock = clock
+        self._context = PlanContext(self._plan.name, self._plan.description, self._plan.files)
+        self._flights: dict[ray.ObjectRef[Any], _Flight] = {}
+        self._quoted: dict[str, MessageRequest] = {}
+        self._plan_ref = ray.put(self._plan)
+        self._accepted_ref: tuple[int, ray.ObjectRef[Any]] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray.wait")
+        self._gateway_lost = False
+
+    def quote_usd(self, command: Generate) -> float:
+        """Return the most this call can bill; the request is kept for `submit`."""
+        request = self._quoted[command.atom_id] = self._request(command)
+        return self._pool.quote_usd(request)
+
+    def gateway_for(self, atom_id: str) -> str:  # noqa: ARG002  # any gateway will do
+        """Return the incarnation of the gateway whose turn it is."""
+        return self._pool.next_incarnation()
+
+    def submit(self, command: WorkCommand) -> None:
+        """Begin; the outcome arrives through `wait_any`."""
+        if isinstance(command, Generate):
+            request = self._quoted.pop(command.atom_id, None)
+            if request is None or request.call_id != command.call_id:
+                request = self._request(command)
+            ref: ray.ObjectRef[Any] = self._pool.send(request, command.gateway)
+            self._flights[ref] = _Flight(Generate, command.atom_id, command.call_id)
+        elif isinstance(command, Execute):
+            ref = execute_atom.options(name=f"check wave {self._machine.current_wave}").remote(
+                self._config, self._plan_ref, self._accepted(), command.atom_id, command.code
+            )
+            self._flights[ref] = _Flight(Execute, command.atom_id, command.call_id)
+        elif isinstance(command, Accept):
+            ref = accept_project.options(name="acceptance").remote(self._config, self._plan_ref, self._accepted())
+            self._flights[ref] = _Flight(Accept)
+        elif isinstance(command, Abandon):
+            self._abandon(command)
+        else:
+            self._pool.acknowledge(command.call_id, command.gateway)
+
+    async def wait_any(self, timeout_s: float) -> list[Event]:
+        """Return what has happened, at the latest after `timeout_s` seconds."""
+        if not self._flights:
+            await asyncio.sleep(timeout_s)
+            return []
+        refs = list(self._flights)
+        loop = asyncio.get_running_loop()
+        landed = await loop.run_in_executor(self._thread, _wait, refs, timeout_s)
+        events = [self._event(flight, outcome) for ref, outcome in landed if (flight := self._flights.pop(ref, None))]
+        if self._gateway_lost:
+            self._gateway_lost = False
+            await self._pool.refresh()
+        return events
+
+    def _request(self, command: Generate) -> MessageRequest:
+        atom = self._plan.by_id[command.atom_id]
+        settings = self._machine.settings
+        call = call_context(command, plan=self._context, timeout_s=settings.call_timeout_s if settings else 120.0)
+        return build_request(atom, self._dependencies(atom), command.previous_errors, call)
+
+    def _dependencies(self, atom: AtomicUnit) -> list[AcceptedAtom]:
+        atoms = self._machine.atoms
+        return [AcceptedAtom(atom=self._plan.by_id[d], code=atoms[d].code) for d in atom.depends_on]
+
+    def _accepted(self) -> ray.ObjectRef[Any]:
+        """Return the accepted code of all earlier waves: constant during a wave, so it is shipped once per wave."""
+        wave = self._machine.current_wave
+        done = wave == len(self._plan.waves) and self._machine.open_in_wave == 0
+        key = wave + done
+        if self._accepted_ref is None or self._accepted_ref[0] != key:
+            self._accepted_ref = (key, ray.put(self._machine.accepted_codes()))
+        return self._accepted_ref[1]
+
+    def _abandon(self, command: Abandon) -> None:
+        self._pool.acknowledge(command.call_id, command.gateway)
+        for ref, flight in list(self._flights.items()):
+            if flight.call_id == command.call_id:
+                del self._flights[ref]
+                if flight.kind is not Generate:
+                    ray.cancel(ref, force=True)
+
+    def _event(self, flight: _Flight, outcome: Any) -> Event:  # noqa: ANN401  # whatever the reference held
+        now = self._clock.now()
+        if flight.kind is Generate:
+            return self._generation_event(flight, outcome, now)
+        if isinstance(outcome, RayTaskError):
+            outcome = failed_at(Level.TESTS, f"the validator failed: {_brief(outcome)}", rule="validator")
+        if isinstance(outcome, Exception):
+            reason = _brief(outcome)
+            lost = WorkerLost(now, flight.atom_id, flight.call_id, reason)
+            return AcceptanceLost(now, reason) if flight.kind is Accept else lost
+        if flight.kind is Accept:
+            return AcceptanceFinished(now, outcome)
+        return AtomExecuted(now, flight.atom_id, flight.call_id, outcome)
+
+    def _generation_event(self, flight: _Flight, outcome: Any, now: float) -> Event:  # noqa: ANN401  # as above
+        if isinstance(outcome, RayActorError):
+            self._gateway_lost = True
+            outcome = CallFailure(FailureKind.GATEWAY_LOST, "the gateway's process died", Billing.UNKNOWN)
+        elif isinstance(outcome, Exception):
+            outcome = CallFailure(FailureKind.INTERNAL, f"the gateway failed: {_brief(outcome)}", Billing.UNKNOWN)
+        if isinstance(outcome, CallFailure):
+            return GenerationFailed(now, flight.atom_id, flight.call_id, outcome)
+        return GenerationArrived(now, flight.atom_id, flight.call_id, outcome)
+
+
+def _wait(refs: list[ray.ObjectRef[Any]], timeout_s: float) -> list[tuple[ray.ObjectRef[Any], Any]]:
+    """Return everything that is ready, as (reference, value or exception): waiting for one only would starve others."""
+    ready, _ = ray.wait(refs, num_returns=1, timeout=timeout_s, fetch_local=True)
+    if ready and len(refs) > 1:
+        ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=True)
+    return [(ref, _value(ref)) for ref in ready]
+
+
+def _value(ref: ray.ObjectRef[Any]) -> Any:  # noqa: ANN401  # whatever the reference holds
+    try:
+        return ray.get(ref)
+    except Exception as error:  # noqa: BLE001  # the border: it becomes an event
+        return error
+
+
+def _brief(error: Exception) -> str:
+    cause = getattr(error, "cause", None) or error
+    lines = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {lines[-1] if lines else 'no message'}"[:300]

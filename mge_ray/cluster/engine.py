@@ -1,0 +1,73 @@
+"""The engine's actors, created once and found again: controller, gateways, coordinator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from mge_ray.adapters.sandbox import SandboxLevel, probe_level
+from mge_ray.cluster.concurrency_controller import ConcurrencyControllerActor, Handle
+from mge_ray.cluster.coordinator import ExecutionCoordinatorActor
+from mge_ray.cluster.llm_gateway import LLMGatewayActor
+from mge_ray.cluster.session import CONTROLLER, COORDINATOR, GATEWAY, NAMESPACE, SessionError
+from mge_ray.domain.concurrency import Pool
+from mge_ray.wiring.build import forget_secrets
+from mge_ray.wiring.settings import EngineConfig
+
+CHECKS_PER_CPU = 2
+CALLS_AT_ONCE = 10_000
+"""Ray's own limit for an async actor; ours are the leases."""
+
+
+def open_engine(config: EngineConfig) -> Handle:
+    """Return the coordinator of this cluster, created with `config` if there is none.
+
+    Raises SessionError if one runs with another configuration: it would not be applied.
+    """
+    limits = {
+        Pool.GENERATE.value: config.generate_limit,
+        Pool.EXECUTE.value: config.execute_limit or CHECKS_PER_CPU * _cpus(),
+    }
+    controller = _detached(ConcurrencyControllerActor, CONTROLLER).remote(limits, config.lease_ttl_s)
+    names = [f"{GATEWAY}_{number}" for number in range(config.gateways)]
+    gateways = [_detached(LLMGatewayActor, name, max_concurrency=CALLS_AT_ONCE).remote(config) for name in names]
+    where = _here() if config.db_url.startswith("sqlite") else {}
+    coordinator: Handle = _detached(
+        ExecutionCoordinatorActor, COORDINATOR, max_concurrency=CALLS_AT_ONCE, **where
+    ).remote(config, controller, gateways)
+    running: EngineConfig = ray.get(coordinator.config.remote())
+    if running.comparable() != config.comparable():
+        differing = sorted(
+            name for name in EngineConfig.model_fields if getattr(running, name) != getattr(config, name)
+        )
+        raise SessionError(f"the cluster's engine runs with other settings ({', '.join(differing)}); use the same")
+    return coordinator
+
+
+def sandbox_level(asked_for: str | None) -> SandboxLevel:
+    """Return the isolation that this cluster's workers give, found by trying to break out of it there."""
+    level: SandboxLevel = ray.get(ray.remote(num_cpus=1, max_retries=0)(_probe).remote(asked_for))
+    return level
+
+
+def _cpus() -> int:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return int(resources.get("CPU", 1))
+
+
+def _probe(asked_for: str | None) -> SandboxLevel:
+    forget_secrets()
+    return SandboxLevel(asked_for) if asked_for else probe_level()
+
+
+def _here() -> dict[str, Any]:
+    """Return the options that keep an actor on this node, where its file is."""
+    node_id = ray.get_runtime_context().get_node_id()
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False)}
+
+
+def _detached(actor: Any, name: str, **options: Any) -> Any:  # noqa: ANN401  # Ray's own types say no more
+    """Return the actor class under a name that outlives its creator."""
+    return actor.options(name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, **options)

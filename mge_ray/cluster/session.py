@@ -1,0 +1,105 @@
+"""Sessions: a Ray of one's own, or a cluster that runs; and the engine's actors on it.
+
+A local session never joins a Ray that happens to run, and leaves no process and no file behind: not when it ends, not
+when it is interrupted, not when it is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mge_ray.domain.errors import MgeRayError
+
+NAMESPACE = "mge_ray"
+COORDINATOR = "execution_coordinator"
+CONTROLLER = "concurrency_controller"
+GATEWAY = "llm_gateway"
+OBJECT_STORE_BYTES = 200_000_000
+GUARD = Path(__file__).with_name("guard.py")
+GUARD_PATIENCE_S = 15.0
+
+
+class SessionError(MgeRayError):
+    """Ray could not be started or joined."""
+
+
+@contextlib.contextmanager
+def local_session(*, num_cpus: int | None = None) -> Iterator[str]:
+    """Start a Ray of our own for the length of the block; yields the mark that its processes carry."""
+    mark = secrets.token_hex(8)
+    folder = tempfile.mkdtemp(prefix="mge-ray-")
+    saved = dict(os.environ)
+    from mge_ray.cluster.guard import MARK  # noqa: PLC0415  # a program first, a module second
+
+    os.environ |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_DEDUP_LOGS": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+    os.environ.pop("RAY_ADDRESS", None)
+    guard = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(GUARD), mark, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.environ[MARK] = mark
+    try:
+        _init(address="local", num_cpus=num_cpus, object_store_memory=OBJECT_STORE_BYTES, _temp_dir=folder)
+        yield mark
+    finally:
+        _shutdown()
+        _dismiss(guard)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+@contextlib.contextmanager
+def joined_session(address: str) -> Iterator[str]:
+    """Join the cluster at `address` for the length of the block; its actors stay."""
+    try:
+        _init(address=address)
+    except ConnectionError as error:
+        raise SessionError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from None
+    try:
+        yield address
+    finally:
+        _shutdown()
+
+
+def _init(**options: Any) -> None:  # noqa: ANN401  # ray.init's own options
+    import ray  # noqa: PLC0415  # its environment must be set first
+
+    if options["address"] == "local":
+        options["include_dashboard"] = False
+    ray.init(namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False, **options)
+
+
+def _shutdown() -> None:
+    import ray  # noqa: PLC0415  # as above
+
+    with contextlib.suppress(Exception):
+        ray.shutdown()
+
+
+def _dismiss(guard: subprocess.Popen[bytes]) -> None:
+    assert guard.stdin is not None  # noqa: S101  # a pipe was asked for
+    with contextlib.suppress(OSError):
+        guard.stdin.write(b"now")
+        guard.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        guard.wait(GUARD_PATIENCE_S)

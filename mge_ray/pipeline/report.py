@@ -1,0 +1,201 @@
+"""ExecutionReport: what an execution came to, as `--report` writes it and tests read it. Made from a machine alone."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from mge_ray.domain.attempt import AtomRecord, Attempt
+from mge_ray.domain.generation import Billing
+from mge_ray.domain.machine import ExecutionMachine
+from mge_ray.domain.progress import execution_state, wave_state
+from mge_ray.domain.state import AtomStatus
+
+REPORT_VERSION = 1
+
+
+class AttemptReport(BaseModel):
+    """One attempt: how it asked, what it cost (US dollars), how long call and check took (seconds), how it ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    model: str
+    temperature: float | None
+    effort: str | None
+    passed: bool
+    failed_level: str | None
+    first_error: str | None
+    stop_reason: str
+    cost_usd: float
+    latency_s: float
+    check_s: float
+
+
+class AtomReport(BaseModel):
+    """One atom."""
+
+    model_config = ConfigDict(frozen=True)
+
+    atom_id: str
+    wave_id: int
+    status: AtomStatus
+    cause: str
+    attempts: tuple[AttemptReport, ...]
+    transport_errors: int
+    total_cost_usd: float
+    unknown_cost_usd: float
+    total_time_seconds: float
+
+
+class Totals(BaseModel):
+    """What is counted alike for an execution and for one wave."""
+
+    model_config = ConfigDict(frozen=True)
+
+    atoms_total: int
+    atoms_succeeded: int
+    atoms_failed: int
+    atoms_blocked: int
+    attempts: int
+    retry_rate: float
+    precision_percent: float
+    total_cost_usd: float
+    total_time_seconds: float
+    check_seconds: float
+
+
+class WaveReport(Totals):
+    """One wave."""
+
+    wave_id: int
+
+
+class CallsReport(BaseModel):
+    """Every call to the provider, once: answers, and calls without one by kind and by whether they were billed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    answers: int
+    billed_without_answer: int
+    unknown_spend: int
+    not_billed: int
+    by_kind: dict[str, int]
+
+
+class ExecutionReport(Totals):
+    """One execution. `simulated` figures are no statement about any model's quality."""
+
+    report_version: int = REPORT_VERSION
+    execution_id: str
+    masterplan_id: str
+    name: str
+    status: str
+    reason: str
+    simulated: bool
+    total_waves: int
+    transport_errors: int
+    success_after_retry: float | None
+    unknown_cost_usd: float
+    budget_usd: float | None
+    calls: CallsReport
+    acceptance_passed: bool | None
+    acceptance_errors: tuple[str, ...]
+    waves: tuple[WaveReport, ...]
+    atoms: tuple[AtomReport, ...]
+
+
+def build_report(machine: ExecutionMachine) -> ExecutionReport:
+    """Return the report of an execution as it stands."""
+    state = execution_state(machine)
+    records = list(machine.atoms.values())
+    retried = [record for record in records if len(record.attempts) > 1]
+    won = sum(record.status is AtomStatus.SUCCEEDED for record in retried)
+    acceptance = machine.acceptance_result
+    return ExecutionReport(
+        **_totals(records, state.total_time_seconds, machine.money.spent_usd),
+        execution_id=str(state.execution_id),
+        masterplan_id=str(state.masterplan_id),
+        name=state.name,
+        status=state.status.value,
+        reason=state.reason,
+        simulated=state.simulated,
+        total_waves=state.total_waves,
+        transport_errors=state.transport_errors,
+        success_after_retry=won / len(retried) if retried else None,
+        unknown_cost_usd=state.unknown_cost_usd,
+        budget_usd=state.budget_usd,
+        calls=_calls(machine),
+        acceptance_passed=acceptance.passed if acceptance else None,
+        acceptance_errors=tuple(issue.message for issue in acceptance.failures) if acceptance else (),
+        waves=tuple(_wave(machine, wave.wave_id) for wave in machine.plan.waves),
+        atoms=tuple(_atom(record) for record in records),
+    )
+
+
+def _totals(records: list[AtomRecord], seconds: float, cost_usd: float) -> dict[str, float]:
+    count = {status: sum(record.status is status for record in records) for status in AtomStatus}
+    tried = [record for record in records if record.attempts]
+    return {
+        "atoms_total": len(records),
+        "atoms_succeeded": count[AtomStatus.SUCCEEDED],
+        "atoms_failed": count[AtomStatus.FAILED],
+        "atoms_blocked": count[AtomStatus.BLOCKED],
+        "attempts": sum(len(record.attempts) for record in records),
+        "retry_rate": sum(len(record.attempts) > 1 for record in tried) / len(tried) if tried else 0.0,
+        "precision_percent": 100.0 * count[AtomStatus.SUCCEEDED] / len(records),
+        "total_cost_usd": cost_usd,
+        "total_time_seconds": seconds,
+        "check_seconds": sum(attempt.check_s for record in records for attempt in record.attempts),
+    }
+
+
+def _wave(machine: ExecutionMachine, wave_id: int) -> WaveReport:
+    state = wave_state(machine, wave_id)
+    records = [machine.atoms[atom_id] for atom_id in machine.plan.waves[wave_id - 1].atom_ids]
+    return WaveReport(wave_id=wave_id, **_totals(records, state.time_seconds, state.cost_usd))
+
+
+def _atom(record: AtomRecord) -> AtomReport:
+    return AtomReport(
+        atom_id=record.atom_id,
+        wave_id=record.wave_id,
+        status=record.status,
+        cause=record.cause,
+        attempts=tuple(_attempt(attempt) for attempt in record.attempts),
+        transport_errors=record.transport_errors,
+        total_cost_usd=record.cost_usd,
+        unknown_cost_usd=record.unknown_usd,
+        total_time_seconds=record.active_s,
+    )
+
+
+def _attempt(attempt: Attempt) -> AttemptReport:
+    failures = attempt.verdict.failures
+    return AttemptReport(
+        number=attempt.number,
+        model=attempt.settings.model,
+        temperature=attempt.settings.temperature,
+        effort=attempt.settings.effort,
+        passed=attempt.verdict.passed,
+        failed_level=failures[0].level.value if failures else None,
+        first_error=failures[0].message if failures else None,
+        stop_reason=attempt.stop_reason.value,
+        cost_usd=attempt.cost_usd,
+        latency_s=attempt.latency_s,
+        check_s=attempt.check_s,
+    )
+
+
+def _calls(machine: ExecutionMachine) -> CallsReport:
+    by_kind = dict(sorted(machine.calls_without_answer.items()))
+
+    def billed(how: Billing) -> int:
+        return sum(count for kind, count in by_kind.items() if kind.endswith(f":{how.value}"))
+
+    return CallsReport(
+        answers=machine.answers,
+        billed_without_answer=billed(Billing.BILLED),
+        unknown_spend=billed(Billing.UNKNOWN),
+        not_billed=billed(Billing.NOT_BILLED),
+        by_kind=by_kind,
+    )

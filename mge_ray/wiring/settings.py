@@ -1,0 +1,44 @@
+"""EngineConfig: what the processes of one engine need to know, as plain data. Holds no key."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DEFAULT_MODEL = "claude-sonnet-5-5"
+DEFAULT_ESCALATION_MODEL = "claude-opus-5-5"
+CALLS_PER_GATEWAY = 500
+
+
+class EngineConfig(BaseModel):
+    """One engine's configuration; equal ones can share a coordinator. Seconds, calls in flight.
+
+    `execute_limit` None means two checks a CPU: one that runs and one at hand. `driver_pid` is set on a local run
+    alone: when that process is gone, nothing is bought any more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine_id: str
+    db_url: str
+    base_url: str | None = None
+    simulated: bool = False
+    prices: tuple[str, ...] = ()
+    require_price: bool = False
+    sampling: bool | None = None
+    generate_limit: Annotated[int, Field(ge=1, le=100_000)] = 100
+    execute_limit: Annotated[int, Field(ge=1)] | None = None
+    sandbox_level: str | None = None
+    lease_ttl_s: Annotated[float, Field(gt=0)] = 30.0
+    driver_pid: int | None = None
+    checks: bool = True
+
+    def comparable(self) -> EngineConfig:
+        """Return the configuration without what differs between callers that can share an engine."""
+        return self.model_copy(update={"engine_id": "", "driver_pid": None})
+
+    @property
+    def gateways(self) -> int:
+        """How many gateway processes share the calls."""
+        return max(1, -(-self.generate_limit // CALLS_PER_GATEWAY))
