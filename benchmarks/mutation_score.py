@@ -11,6 +11,8 @@ without end is killed and counts as noticed. Exit status: 0 if the premises hold
 from __future__ import annotations
 
 import argparse
+import gc
+import io
 import json
 import os
 import resource
@@ -21,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -34,11 +37,12 @@ from mge_ray.domain.atom import AtomicUnit
 from mge_ray.domain.plan import Masterplan
 from mge_ray.pipeline.plan_file import load_plan
 from mge_ray.pipeline.workspace import build_workspace
-from mge_ray.simulator.mutations import Mutant, mutants
+from mge_ray.simulator.mutations import Mutant, destructive, mutants
 
 MEMORY_BYTES = 2 << 30
 MOST_WRONG = 6
 FEWEST_WRONG = 3
+_QUICK = ("-x", "-q", "--assert=plain", "--tb=no", "-p", "no:cacheprovider", "-p", "no:faulthandler")
 
 
 class Outcome(str, Enum):
@@ -58,6 +62,15 @@ class AtomScore:
     problem: str = ""
     seconds: float = 0.0
     results: list[tuple[Mutant, Outcome]] = field(default_factory=list)
+    spares: list[str] = field(default_factory=list)
+
+    @property
+    def wrong(self) -> list[str]:
+        """Wrong answers from all over the code: those that fail a test, quickly."""
+        failing = [mutant.code for mutant, outcome in self.results if outcome is Outcome.FAILED]
+        count = min(MOST_WRONG, len(failing))
+        chosen = [failing[index * len(failing) // count] for index in range(count)]
+        return chosen + self.spares[: max(0, FEWEST_WRONG - count)]
 
     @property
     def survivors(self) -> list[Mutant]:
@@ -87,15 +100,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     total = sum(len(score.results) for score in scores)
     killed = sum(score.killed for score in scores)
     share = killed / total if total else 0.0
+    late = sum(outcome is Outcome.TIMEOUT for score in scores for _, outcome in score.results)
     print(
-        f"\n{len(scores)} atoms, {total} mutants, {killed} killed, {total - killed} survived: "
-        f"score {share:.1%} in {time.monotonic() - started:.0f} s with {options.jobs} jobs"
+        f"\n{len(scores)} atoms, {total} mutants, {killed} killed ({late} by the time limit), "
+        f"{total - killed} survived: score {share:.1%} in {time.monotonic() - started:.0f} s with {options.jobs} jobs"
     )
     if options.write_wrong and not problems:
-        wrong = {score.atom_id: _spread(score.results) for score in scores}
+        wrong = {score.atom_id: score.wrong for score in scores}
         options.write_wrong.write_text(json.dumps(wrong, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        few = [atom_id for atom_id, codes in wrong.items() if len(codes) < FEWEST_WRONG]
-        print(f"wrote {options.write_wrong}" + (f"; fewer than {FEWEST_WRONG} for {', '.join(few)}" if few else ""))
+        print(f"wrote {sum(map(len, wrong.values()))} wrong answers to {options.write_wrong}")
     return 0 if not problems and share >= options.at_least else 1
 
 
@@ -108,7 +121,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds for the tests of one mutant")
     parser.add_argument("--at-least", type=float, default=0.95, metavar="SHARE")
-    parser.add_argument("--write-wrong", type=Path, metavar="FILE", help="JSON: atom id -> some mutants that fail")
+    parser.add_argument(
+        "--write-wrong", type=Path, metavar="FILE", help="JSON: atom id -> wrong code that fails a test"
+    )
     return parser.parse_args(arguments)
 
 
@@ -121,6 +136,9 @@ def _start(plan: Masterplan, answers: Mapping[str, str], timeout: float) -> None
     global _plan, _answers, _timeout
     _plan, _answers, _timeout = plan, answers, timeout
     sys.dont_write_bytecode = True  # modules change within a second: their caches would be taken for fresh
+    with tempfile.TemporaryDirectory() as nothing, redirect_stdout(io.StringIO()):
+        pytest.main([*_QUICK, "-s", "--rootdir", nothing, nothing])  # what pytest imports, every fork has
+    gc.freeze()
 
 
 def _premises(atom: AtomicUnit) -> AtomScore:
@@ -148,6 +166,10 @@ def _score(atom: AtomicUnit, *, with_mutants: bool = True) -> AtomScore:
             for mutant in mutants(_answers[atom.id]):
                 place.write_text(module(mutant.code), encoding="utf-8")
                 score.results.append((mutant, _run(folder, atom.tests)))
+            for mutant in destructive(_answers[atom.id]):
+                place.write_text(module(mutant.code), encoding="utf-8")
+                if _run(folder, atom.tests) is Outcome.FAILED:
+                    score.spares.append(mutant.code)
     score.seconds = time.monotonic() - started
     return score
 
@@ -193,15 +215,7 @@ def _run_here(folder: Path, tests: Iterable[str]) -> int:
         os.dup2(nowhere, descriptor)
     os.chdir(folder)
     sys.path.insert(0, str(folder))
-    quick = ["-x", "-q", "--assert=plain", "--tb=no", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
-    return int(pytest.main([*quick, "--rootdir", str(folder), *tests]))
-
-
-def _spread(results: Sequence[tuple[Mutant, Outcome]]) -> list[str]:
-    """Choose wrong answers from all over the code: those that fail a test, quickly."""
-    failing = [mutant.code for mutant, outcome in results if outcome is Outcome.FAILED]
-    count = min(MOST_WRONG, len(failing))
-    return [failing[index * len(failing) // count] for index in range(count)]
+    return int(pytest.main([*_QUICK, "--rootdir", str(folder), *tests]))
 
 
 def _print_table(scores: Sequence[AtomScore]) -> None:

@@ -18,12 +18,13 @@ from mge_ray.adapters.validator.trials import ChecksWorkspaces, check_project, c
 from mge_ray.adapters.validator.type_check import TypeChecker
 from mge_ray.domain.errors import PlanError
 from mge_ray.domain.plan import Masterplan
-from mge_ray.domain.validation import Level, Severity, ValidationIssue, ValidationResult
+from mge_ray.domain.validation import FAILING, Level, Severity, ValidationIssue, ValidationResult
 from mge_ray.execution.ports import Candidate
 from mge_ray.pipeline.workspace import assemble
 
 ACCEPTANCE_FACTOR = 10.0  # a project's tests may take this many times as long as one atom's
 MAX_ACCEPTANCE_S = 3_600.0
+MAX_ISSUES = 50  # of one level: verdicts are journalled
 
 LevelCheck = Callable[[Subject], list[ValidationIssue]]
 
@@ -94,13 +95,12 @@ class AtomicValidator:
 
 
 def _guarded(level: Level, check: LevelCheck, subject: Subject) -> list[ValidationIssue]:
-    """Run one level; what only exhausts this process's stack or memory is the candidate's failure."""
+    """Run one level; code that exhausts the stack or memory, or that `ast` cannot digest, has failed it."""
     try:
-        return check(subject)
-    except (RecursionError, MemoryError) as error:
-        return [
-            _critical(level, f"the code is too deep or too large to be checked ({type(error).__name__})", "nesting")
-        ]
+        found = check(subject)
+    except (RecursionError, MemoryError, ValueError) as error:
+        return [_critical(level, f"the code is too deep or too odd to be checked: {error!r}", "unreadable")]
+    return sorted(found, key=lambda one: one.severity not in FAILING)[:MAX_ISSUES]
 
 
 def _critical(level: Level, message: str, rule: str) -> ValidationIssue:

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 import typer
-from rich.console import Console
 
 from mge_ray.adapters.journal import shown_url, upgrade
 from mge_ray.adapters.sandbox import SandboxLevel, probe_level
+from mge_ray.cli.console import console
 from mge_ray.cli.exits import ALL_SUCCEEDED, SOME_FAILED
 from mge_ray.cli.options import DbOption, JsonOption, database
 from mge_ray.domain.errors import MgeRayError
@@ -57,10 +57,10 @@ def register(app: typer.Typer) -> None:
 
 
 def _print(findings: list[Finding]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    out = console()
     for finding in findings:
         mark = {True: "ok", None: "--", False: "NO"}[finding.ok]
-        console.print(f"{mark}  {finding.what:9} {finding.detail}", markup=False)
+        out.print(f"{mark}  {finding.what:9} {finding.detail}", markup=False)
 
 
 def _python() -> Finding:

@@ -20,10 +20,11 @@ from rich.console import Console
 
 from mge_ray.adapters.prices import parse_price
 from mge_ray.cli import simulate
+from mge_ray.cli.console import console
 from mge_ray.cli.exits import exit_code
 from mge_ray.cli.options import DbOption, JsonOption, PlanArgument, PriceOption, database
 from mge_ray.cli.screen import RunScreen, print_summary
-from mge_ray.domain.errors import MgeRayError, UnknownPriceError
+from mge_ray.domain.errors import MgeRayError, StateConflictError, UnknownPriceError
 from mge_ray.domain.events import ExecutionSettings
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.state import ExecutionState, ExecutionStatus
@@ -166,7 +167,7 @@ def register(app: typer.Typer) -> None:
 
 def execute(request: Request) -> int:
     """Run to the end and return the exit code."""
-    console = Console(stderr=request.as_json, highlight=False)
+    screen = console(stderr=request.as_json)
     with ExitStack() as stack:
         config = request.config
         if request.simulator is not None:
@@ -174,7 +175,7 @@ def execute(request: Request) -> int:
             config = config.model_copy(update={"base_url": url})
         interrupts = stack.enter_context(Interrupts())
         stack.enter_context(_session(request.address))
-        state, report, codes = _run_on_ray(request, config, console, interrupts)
+        state, report, codes = _run_on_ray(request, config, screen, interrupts)
     files = assemble(request.plan, codes)
     write_project(files, request.out)
     if request.report is not None:
@@ -183,16 +184,14 @@ def execute(request: Request) -> int:
     if request.as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
-        _end(console, request, state, report)
+        _end(screen, request, state, report)
     return exit_code(state.status)
 
 
 def _run_on_ray(
-    request: Request, config: EngineConfig, console: Console, interrupts: Interrupts
+    request: Request, config: EngineConfig, out: Console, interrupts: Interrupts
 ) -> tuple[ExecutionState, ExecutionReport, dict[str, str]]:
-    import ray  # noqa: PLC0415  # 1.4 s, and its environment is set by the session
-
-    from mge_ray.cluster.engine import open_engine, sandbox_level  # noqa: PLC0415  # the same
+    from mge_ray.cluster.engine import open_engine, sandbox_level  # noqa: PLC0415  # Ray's environment is set by now
 
     level = sandbox_level(request.sandbox)
     if not config.simulated and not level.is_full and request.sandbox is None:
@@ -201,14 +200,14 @@ def _run_on_ray(
             f"to run all the same, say --sandbox {level.value}"
         )
     config = config.model_copy(update={"sandbox_level": level.value})
-    coordinator = open_engine(config)
-    execution_id = ray.get(coordinator.start.remote(request.plan, request.settings))
+    engine = open_engine(config)
+    execution_id = engine.start(request.plan, request.settings)
     if not request.as_json:
-        _header(console, request, config, str(execution_id), level.value)
+        _header(out, request, config, str(execution_id), level.value)
     since, paused = 0, False
-    with RunScreen(console, [len(w.atom_ids) for w in request.plan.waves], quiet=request.as_json) as screen:
+    with RunScreen(out, [len(w.atom_ids) for w in request.plan.waves], quiet=request.as_json) as screen:
         while True:
-            progress = ray.get(coordinator.progress.remote(execution_id, since))
+            progress = engine.progress(execution_id, since)
             since = progress.next_notice
             screen.show(progress.state, progress.wave, progress.notices, progress.trouble)
             if _settled(progress.state, driving=progress.driving) or interrupts.impatient:
@@ -216,13 +215,12 @@ def _run_on_ray(
             if interrupts.count and not paused:
                 paused = True
                 screen.say(f"pausing: waiting for {progress.state.atoms_in_flight} in flight; again to leave at once")
-                with contextlib.suppress(MgeRayError, ray.exceptions.RayTaskError):
-                    ray.get(coordinator.pause.remote(execution_id, "interrupted"))
+                with contextlib.suppress(StateConflictError):
+                    engine.pause(execution_id, "interrupted")
             time.sleep(POLL_S)
-    state, report, codes = ray.get(
-        [method.remote(execution_id) for method in (coordinator.state, coordinator.report, coordinator.accepted_codes)]
-    )
-    ray.get(coordinator.close.remote())
+    state, report = engine.state(execution_id), engine.report(execution_id)
+    codes = engine.accepted_codes(execution_id)
+    engine.close()
     return state, report, codes
 
 
@@ -274,7 +272,7 @@ def _price_error(prices: Any, model: str) -> Exception:  # noqa: ANN401  # a Pri
     raise AssertionError(model)
 
 
-def _header(console: Console, request: Request, config: EngineConfig, execution_id: str, level: str) -> None:
+def _header(out: Console, request: Request, config: EngineConfig, execution_id: str, level: str) -> None:
     plan, settings = request.plan, request.settings
     where = request.address or "a local Ray of its own"
     provider = "simulated Messages server" if config.simulated else (config.base_url or "Anthropic")
@@ -286,11 +284,11 @@ def _header(console: Console, request: Request, config: EngineConfig, execution_
         f"budget     ${settings.budget_usd:.2f}" if settings.budget_usd is not None else "budget     none",
         f"journal    {_shown(config.db_url)}",
     ]
-    console.print("\n".join(lines), markup=False, soft_wrap=True)
+    out.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
-def _end(console: Console, request: Request, state: ExecutionState, report: ExecutionReport) -> None:
-    print_summary(console, report)
+def _end(out: Console, request: Request, state: ExecutionState, report: ExecutionReport) -> None:
+    print_summary(out, report)
     reason = f": {state.reason}" if state.reason else ""
     lines = [f"status     {state.status.value}{reason}"]
     if report.acceptance_passed is not None:
@@ -309,7 +307,7 @@ def _end(console: Console, request: Request, state: ExecutionState, report: Exec
     lines.append(f"project    {request.out.resolve()}{partial}")
     if not state.status.ended:
         lines.append(f"state      kept; see `mge-ray status {str(state.execution_id)[:8]}`")
-    console.print("\n".join(lines), markup=False, soft_wrap=True)
+    out.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def _shown(url: str) -> str:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from types import TracebackType
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -107,10 +108,9 @@ def _telling(notice: Notice) -> Text | None:
 
 def print_summary(console: Console, report: ExecutionReport) -> None:
     """Print the table that ends a run."""
-    simulated = " (simulated)" if report.simulated else ""
-    table = Table(
-        "wave", "atoms", "succeeded", "failed", "blocked", "attempts", "retried", f"cost{simulated}", "seconds"
-    )
+    cost = "simulated cost" if report.simulated else "cost"
+    names = ("wave", "atoms", "ok", "failed", "blocked", "attempts", "retried", cost, "seconds")
+    table = Table(*names, box=SIMPLE_HEAD, pad_edge=False)
     for column in table.columns:
         column.justify = "right"
     for wave in report.waves:

@@ -8,10 +8,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from mge_ray.adapters.journal import StoredExecution, list_executions, load_events, load_execution, load_plan_of
+from mge_ray.cli.console import console
 from mge_ray.cli.options import DbOption, JsonOption, database
 from mge_ray.execution.recovery import replay
 from mge_ray.pipeline.report import ExecutionReport, build_report
@@ -80,19 +80,19 @@ def _print_list(stored: list[StoredExecution]) -> None:
         done = f"{state.atoms_succeeded}/{state.atoms_total}"
         began = _moment(one.created_at)
         table.add_row(str(one.execution_id), one.name, _standing(one), done, f"${state.total_cost_usd:.4f}", began)
-    Console(highlight=False, soft_wrap=True).print(table if stored else "no executions yet")
+    console().print(table if stored else "no executions yet")
 
 
 def _print_status(stored: StoredExecution, report: ExecutionReport) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    out = console()
     reason = f": {report.reason}" if report.reason else ""
     simulated = " (simulated)" if report.simulated else ""
-    console.print(f"execution  {report.execution_id}\nplan       {report.name}\nstatus     {_standing(stored)}{reason}")
-    console.print(
+    out.print(f"execution  {report.execution_id}\nplan       {report.name}\nstatus     {_standing(stored)}{reason}")
+    out.print(
         f"atoms      {report.atoms_succeeded} succeeded, {report.atoms_failed} failed, {report.atoms_blocked} blocked, "
         f"{report.atoms_total} in all"
     )
-    console.print(
+    out.print(
         f"cost       ${report.total_cost_usd:.4f}{simulated}, unknown ${report.unknown_cost_usd:.4f}, "
         f"{report.attempts} attempts, {report.total_time_seconds:.1f} s"
     )
@@ -101,23 +101,23 @@ def _print_status(stored: StoredExecution, report: ExecutionReport) -> None:
         counts = (wave.atoms_total, wave.atoms_succeeded, wave.atoms_failed, wave.atoms_blocked, wave.attempts)
         cells = [str(wave.wave_id), *map(str, counts)]
         table.add_row(*cells, f"${wave.total_cost_usd:.4f}", f"{wave.total_time_seconds:.1f}")
-    console.print(table)
+    out.print(table)
     for atom in report.atoms:
         if atom.cause:
-            console.print(f"{atom.status.value:9}  {atom.atom_id}: {atom.cause}", markup=False)
+            out.print(f"{atom.status.value:9}  {atom.atom_id}: {atom.cause}", markup=False)
 
 
 def _print_atom(report: ExecutionReport, atom_id: str) -> None:
     found = next((atom for atom in report.atoms if atom.atom_id == atom_id), None)
     if found is None:
         raise typer.BadParameter(f"the execution has no atom {atom_id!r}")
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    console.print(f"atom       {found.atom_id} (wave {found.wave_id})\nstatus     {found.status.value} {found.cause}")
+    out = console()
+    out.print(f"atom       {found.atom_id} (wave {found.wave_id})\nstatus     {found.status.value} {found.cause}")
     for attempt in found.attempts:
         how = "" if attempt.temperature is None else f" at {attempt.temperature}"
         how = how if attempt.effort is None else f" with {attempt.effort} effort"
         verdict = "passed" if attempt.passed else f"failed at {attempt.failed_level}: {attempt.first_error}"
-        console.print(f"attempt {attempt.number}  {attempt.model}{how}, ${attempt.cost_usd:.4f}: {verdict}")
+        out.print(f"attempt {attempt.number}  {attempt.model}{how}, ${attempt.cost_usd:.4f}: {verdict}")
 
 
 def _moment(at: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -51,13 +51,16 @@ ConcurrencyControllerActor = ray.remote(num_cpus=0, max_restarts=-1)(Concurrency
 
 
 class RayLeases:
-    """The Leases port over the controller actor. While the controller restarts, nothing is granted."""
+    """The Leases port over the controller actor. While it or every gateway restarts, nothing is granted."""
 
-    def __init__(self, controller: Handle) -> None:
+    def __init__(self, controller: Handle, *, calls_possible: Callable[[], bool]) -> None:
         self._controller = controller
+        self._calls_possible = calls_possible
 
     async def try_acquire(self, pool: Pool, lease_ids: Sequence[str]) -> list[str]:
         """Return the ids that were granted, at once."""
+        if pool is Pool.GENERATE and not self._calls_possible():
+            return []
         try:
             granted: list[str] = await self._controller.try_acquire.remote(pool.value, list(lease_ids))
         except ActorUnavailableError:

@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import ray
@@ -70,7 +71,7 @@ class ExecutionCoordinator:
             orchestrator,
             config.generate_limit,
             journal=self._journal,
-            leases=RayLeases(controller),
+            leases=RayLeases(controller, calls_possible=lambda: self._pool.available),
             metrics_for=lambda machine: self._metrics.for_plan(str(machine.plan.masterplan_id)),
             clock=clock,
             work=lambda machine: RayWork(machine, self._pool, config, clock=clock),
@@ -131,7 +132,7 @@ class ExecutionCoordinator:
         """Return what this engine was made with; a later caller's wishes are not applied silently."""
         return self._config
 
-    async def pids(self) -> int:
+    async def pid(self) -> int:
         """Return this process's id."""
         return os.getpid()
 
@@ -215,6 +216,12 @@ class ExecutionCoordinator:
         """Return the accepted code of every atom that succeeded."""
         await self._ready
         return self._service.machine(execution_id).accepted_codes()
+
+    async def snapshot(self, execution_id: UUID) -> tuple[int, dict[str, Any]]:
+        """Return how many events have been handled, and the whole state they led to."""
+        await self._ready
+        machine = self._service.machine(execution_id)
+        return machine.events_handled, machine.snapshot()
 
     async def metrics_text(self) -> bytes:
         """Return the metrics in Prometheus' text format."""

@@ -39,6 +39,7 @@ class _Flight:
     kind: type
     atom_id: str = ""
     call_id: str = ""
+    gateway: str = ""
 
 
 class RayWork:
@@ -56,7 +57,6 @@ class RayWork:
         self._plan_ref = ray.put(self._plan)
         self._accepted_ref: tuple[int, ray.ObjectRef[Any]] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray.wait")
-        self._gateway_lost = False
 
     def quote_usd(self, command: Generate) -> float:
         """Return the most this call can bill; the request is kept for `submit`."""
@@ -74,7 +74,7 @@ class RayWork:
             if request is None or request.call_id != command.call_id:
                 request = self._request(command)
             ref: ray.ObjectRef[Any] = self._pool.send(request, command.gateway)
-            self._flights[ref] = _Flight(Generate, command.atom_id, command.call_id)
+            self._flights[ref] = _Flight(Generate, command.atom_id, command.call_id, command.gateway)
         elif isinstance(command, Execute):
             ref = execute_atom.options(name=f"check wave {self._machine.current_wave}").remote(
                 self._config, self._plan_ref, self._accepted(), command.atom_id, command.code
@@ -96,11 +96,7 @@ class RayWork:
         refs = list(self._flights)
         loop = asyncio.get_running_loop()
         landed = await loop.run_in_executor(self._thread, _wait, refs, timeout_s)
-        events = [self._event(flight, outcome) for ref, outcome in landed if (flight := self._flights.pop(ref, None))]
-        if self._gateway_lost:
-            self._gateway_lost = False
-            await self._pool.refresh()
-        return events
+        return [self._event(flight, outcome) for ref, outcome in landed if (flight := self._flights.pop(ref, None))]
 
     def _request(self, command: Generate) -> MessageRequest:
         atom = self._plan.by_id[command.atom_id]
@@ -145,7 +141,7 @@ class RayWork:
 
     def _generation_event(self, flight: _Flight, outcome: Any, now: float) -> Event:  # noqa: ANN401  # as above
         if isinstance(outcome, RayActorError):
-            self._gateway_lost = True
+            self._pool.lost(flight.gateway)
             outcome = CallFailure(FailureKind.GATEWAY_LOST, "the gateway's process died", Billing.UNKNOWN)
         elif isinstance(outcome, Exception):
             outcome = CallFailure(FailureKind.INTERNAL, f"the gateway failed: {_brief(outcome)}", Billing.UNKNOWN)

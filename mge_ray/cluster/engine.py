@@ -8,6 +8,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mge_ray.adapters.sandbox import SandboxLevel, probe_level
+from mge_ray.cluster.client import EngineClient
 from mge_ray.cluster.concurrency_controller import ConcurrencyControllerActor, Handle
 from mge_ray.cluster.coordinator import ExecutionCoordinatorActor
 from mge_ray.cluster.llm_gateway import LLMGatewayActor
@@ -21,8 +22,8 @@ CALLS_AT_ONCE = 10_000
 """Ray's own limit for an async actor; ours are the leases."""
 
 
-def open_engine(config: EngineConfig) -> Handle:
-    """Return the coordinator of this cluster, created with `config` if there is none.
+def open_engine(config: EngineConfig) -> EngineClient:
+    """Return a client of this cluster's coordinator, created with `config` if there is none.
 
     Raises SessionError if one runs with another configuration: it would not be applied.
     """
@@ -43,7 +44,7 @@ def open_engine(config: EngineConfig) -> Handle:
             name for name in EngineConfig.model_fields if getattr(running, name) != getattr(config, name)
         )
         raise SessionError(f"the cluster's engine runs with other settings ({', '.join(differing)}); use the same")
-    return coordinator
+    return EngineClient(coordinator)
 
 
 def sandbox_level(asked_for: str | None) -> SandboxLevel:

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Sequence
 
 import ray
+from ray.exceptions import RayActorError
 
 from mge_ray.adapters.message_request import MessageRequest, build_request, max_cost_usd_of
 from mge_ray.cluster.concurrency_controller import Handle
@@ -21,6 +22,8 @@ from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generat
 from mge_ray.execution.ports import CallContext, CallFailedError
 from mge_ray.wiring.build import llm_client, price_table
 from mge_ray.wiring.settings import EngineConfig
+
+REVIVAL_POLL_S = 0.2
 
 Answer = Generation | CallFailure
 
@@ -61,7 +64,8 @@ class LLMGateway:
         except CallFailedError as error:
             return error.failure
         except Exception as error:  # noqa: BLE001  # the border: a call's fault must not end the gateway
-            return CallFailure(FailureKind.INTERNAL, f"the client failed: {type(error).__name__}: {error}", Billing.UNKNOWN)
+            message = f"the client failed: {type(error).__name__}: {error}"
+            return CallFailure(FailureKind.INTERNAL, message, Billing.UNKNOWN)
 
 
 LLMGatewayActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)(LLMGateway)
@@ -76,12 +80,34 @@ class LLMGatewayPool:
         self._prices = price_table(config)
         self._priced = config.require_price
         self._turn = 0
+        self._revivals: set[asyncio.Task[str]] = set()
 
     async def refresh(self) -> tuple[str, ...]:
         """Ask every gateway who it is now; return the incarnations that live."""
-        names = await asyncio.gather(*(gateway.incarnation.remote() for gateway in self._gateways))
-        self._by_incarnation = dict(zip(names, self._gateways, strict=True))
-        return tuple(names)
+        return tuple(await asyncio.gather(*(self._meet(gateway) for gateway in self._gateways)))
+
+    @property
+    def available(self) -> bool:
+        """True while a gateway is known to live; while all restart, nothing is sent."""
+        return bool(self._by_incarnation)
+
+    def lost(self, incarnation: str) -> None:
+        """Send nothing more to a gateway that died, until it lives again under another name."""
+        gateway = self._by_incarnation.pop(incarnation, None)
+        if gateway is not None:
+            revival = asyncio.create_task(self._meet(gateway))
+            self._revivals.add(revival)
+            revival.add_done_callback(self._revivals.discard)
+
+    async def _meet(self, gateway: Handle) -> str:
+        while True:
+            try:
+                incarnation: str = await gateway.incarnation.remote()
+            except RayActorError:
+                await asyncio.sleep(REVIVAL_POLL_S)
+            else:
+                self._by_incarnation[incarnation] = gateway
+                return incarnation
 
     def next_incarnation(self) -> str:
         """Return the gateway whose turn it is."""

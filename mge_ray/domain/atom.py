@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 ATOM_ID_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$"
-SYMBOL = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+SYMBOL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 AtomId = Annotated[str, StringConstraints(pattern=ATOM_ID_PATTERN, max_length=128)]
 Line = Annotated[str, StringConstraints(max_length=2_000)]
@@ -33,7 +33,7 @@ def workspace_path(path: str) -> str:
     """Return `path` if it is a plain relative POSIX path inside the workspace, raise ValueError otherwise."""
     pure = PurePosixPath(path)
     plain = bool(path) and "\\" not in path and all(ch.isprintable() for ch in path) and len(path) <= 255  # noqa: PLR2004
-    if not plain or pure.is_absolute() or ".." in pure.parts or str(pure) != path:
+    if not plain or not pure.name or pure.is_absolute() or ".." in pure.parts or str(pure) != path:
         shown = path if len(path) <= 80 else path[:77] + "..."  # noqa: PLR2004
         raise ValueError(f"file {shown!r} is not a plain relative path inside the workspace")
     return path
@@ -41,7 +41,7 @@ def workspace_path(path: str) -> str:
 
 def check_symbol(symbol: str) -> str:
     """Return `symbol` if it is a dotted Python name, raise ValueError otherwise."""
-    if not SYMBOL.match(symbol):
+    if not SYMBOL.fullmatch(symbol):
         raise ValueError(f"symbol {symbol[:80]!r} is not a name such as 'parse' or 'Ledger.post'")
     return symbol
 

@@ -5,6 +5,7 @@ Time arrives as an argument; the actor around this class owns the clock.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -69,7 +70,8 @@ class LeasePool:
     def _live(self, lease_id: str, now: float) -> None:
         due = now + self.ttl_s
         self.expires_at[lease_id] = due
-        self._by_age.append((due, lease_id))
+        if math.isfinite(due):
+            self._by_age.append((due, lease_id))
 
     @property
     def in_use(self) -> int:

@@ -16,7 +16,7 @@ SOFT_LIMIT_SHARE = 0.70
 
 def to_nano(usd: float) -> int:
     """Return US dollars as whole nano-dollars, rounded up."""
-    if not math.isfinite(usd) or usd < 0:
+    if not math.isfinite(usd * NANO) or usd < 0:
         raise BudgetError(f"an amount of money is a finite number of US dollars >= 0, got {usd}")
     return math.ceil(round(usd * NANO, 3))
 
@@ -70,13 +70,14 @@ class CostGuardrails:
 
     def settle(self, call_id: str, usd: float) -> None:
         """Book what the call really cost, even if it was counted as lost before; twice changes nothing."""
+        amount = to_nano(usd)
         if call_id in self.reservations:
             self.reserved_nano -= self.reservations.pop(call_id)
         elif call_id in self.lost:
             self.unknown_nano -= self.lost.pop(call_id)
         else:
             return
-        self.spent_nano += to_nano(usd)
+        self.spent_nano += amount
 
     def refund(self, call_id: str) -> None:
         """Give back the reservation of a call that billed nothing; twice changes nothing."""

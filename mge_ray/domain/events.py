@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.errors import MgeRayError
-from mge_ray.domain.generation import CallFailure, Generation
+from mge_ray.domain.generation import CallFailure, Generation, whole
 from mge_ray.domain.retry import AttemptPolicy
 from mge_ray.domain.validation import ValidationResult
 
@@ -24,7 +24,7 @@ EVENT_VERSION = 1
 class ExecutionSettings(BaseModel):
     """Everything about a run that is decided once, at its start. Seconds, US dollars, calls in flight."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     policy: AttemptPolicy
     budget_usd: float | None = Field(default=None, ge=0)
@@ -101,6 +101,9 @@ class WorkerLost:
     reason: str
     kind: Literal["worker_lost"] = "worker_lost"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", whole(self.reason))
+
 
 @dataclass(frozen=True, slots=True)
 class AtomTimedOut:
@@ -128,6 +131,9 @@ class AcceptanceLost:
     reason: str
     kind: Literal["acceptance_lost"] = "acceptance_lost"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", whole(self.reason))
+
 
 @dataclass(frozen=True, slots=True)
 class PauseRequested:
@@ -136,6 +142,9 @@ class PauseRequested:
     at: float
     reason: str = "requested"
     kind: Literal["pause_requested"] = "pause_requested"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", whole(self.reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +162,9 @@ class CancelRequested:
     at: float
     reason: str = "requested"
     kind: Literal["cancel_requested"] = "cancel_requested"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", whole(self.reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +214,6 @@ def decode(payload: str, *, version: int = EVENT_VERSION) -> Event:
     try:
         kind = json.loads(payload)["kind"]
         event: Event = _ADAPTERS[kind].validate_json(payload)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableEventError(f"a journalled event cannot be read: {str(error).splitlines()[0]}") from None
     return event

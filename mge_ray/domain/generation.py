@@ -9,6 +9,13 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum
 
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+
+
+def whole(text: str) -> str:
+    """Return `text` without halves of surrogate pairs: JSON may carry them, UTF-8 and thus the journal cannot."""
+    return text if text.isascii() else HALF_A_PAIR.sub("\N{REPLACEMENT CHARACTER}", text)
+
 
 class StopReason(str, Enum):
     """Why the model stopped. Only END_TURN is a complete answer."""
@@ -43,6 +50,10 @@ class Generation:
     latency_s: float = 0.0
     request_id: str = ""
     rate_limits: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", whole(self.text))
+        object.__setattr__(self, "code", None if self.code is None else whole(self.code))
 
 
 class FailureKind(str, Enum):
@@ -112,6 +123,9 @@ class CallFailure:
     latency_s: float = 0.0
     request_id: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", whole(self.message))
+
     @property
     def remedy(self) -> Remedy:
         """What follows this failure."""
@@ -119,7 +133,7 @@ class CallFailure:
 
 
 FENCE = re.compile(
-    r"^[ ]{0,3}(?P<fence>`{3,}|~{3,})[^\n`]*\n(?P<code>.*?)^[ ]{0,3}(?P=fence)[ \t]*$", re.DOTALL | re.MULTILINE
+    r"^[ ]{0,3}(?P<fence>`{3,}|~{3,})[^\n`]*\n(?P<code>.*?)^[ ]{0,3}(?P=fence)[ \t\r]*$", re.DOTALL | re.MULTILINE
 )
 
 

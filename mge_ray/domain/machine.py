@@ -70,6 +70,7 @@ class ExecutionMachine:
         self.started_at: float | None = None
         self.ended_at: float | None = None
         self.last_at = 0.0
+        self.events_handled = 0
         self.paused_at: float | None = None
         self.paused_s = 0.0
 
@@ -82,6 +83,7 @@ class ExecutionMachine:
             raise IllegalTransitionError(f"{event.kind} is not possible while the execution is {self.status.value}")
         outcome: Outcome = getattr(self, f"_on_{event.kind}")(event)
         self.last_at = max(self.last_at, event.at)
+        self.events_handled += 1
         return outcome
 
     def _on_execution_started(self, event: e.ExecutionStarted) -> Outcome:
@@ -168,10 +170,6 @@ class ExecutionMachine:
         return outcome + self._after_failure(record, failure, event.at)
 
     def _book_failure(self, record: AtomRecord, failure: CallFailure) -> None:
-        self._count_call(f"{failure.kind.value}:{failure.billing.value}")
-        record.transport_errors += 1
-        self.transport_errors += 1
-        self.transport_errors_in_a_row += 1
         if failure.billing is Billing.NOT_BILLED:
             self.money.refund(record.call_id)
         elif failure.billing is Billing.BILLED:
@@ -179,6 +177,10 @@ class ExecutionMachine:
             record.cost_usd += failure.cost_usd
         else:
             self._lose_spend(record)
+        self._count_call(f"{failure.kind.value}:{failure.billing.value}")
+        record.transport_errors += 1
+        self.transport_errors += 1
+        self.transport_errors_in_a_row += 1
 
     def _after_failure(self, record: AtomRecord, failure: CallFailure, at: float) -> Outcome:
         assert self.settings is not None  # noqa: S101  # set by ExecutionStarted, the only way here
@@ -271,7 +273,6 @@ class ExecutionMachine:
         cooled = bool(record.attempts) and record.attempts[-1].settings.temperature != attempt.settings.temperature
         record.attempts.append(attempt)
         self.attempts_made += 1
-        self.retried_atoms += attempt.number == 2  # noqa: PLR2004  # counted once, at its second attempt
         outcome: Outcome = [c.AttemptMade(record.atom_id, attempt.number, verdict.passed, cooled)]
         if verdict.passed:
             record.code = answer.code
@@ -298,7 +299,7 @@ class ExecutionMachine:
 
     def _on_acceptance_finished(self, event: e.AcceptanceFinished) -> Outcome:
         if self.acceptance.status is not AtomStatus.EXECUTING:
-            raise IllegalTransitionError("no acceptance run is under way")
+            return []
         outcome: Outcome = list(self._land(self.acceptance, Pool.EXECUTE, event.at))
         passed = event.result.passed
         self.acceptance.status = AtomStatus.SUCCEEDED if passed else AtomStatus.FAILED
@@ -307,7 +308,7 @@ class ExecutionMachine:
 
     def _on_acceptance_lost(self, event: e.AcceptanceLost) -> Outcome:
         if self.acceptance.status is not AtomStatus.EXECUTING:
-            raise IllegalTransitionError("no acceptance run is under way")
+            return []
         self.acceptance.workers_lost += 1
         if self.acceptance.workers_lost >= self._settings.max_worker_losses:
             verdict = failed_at(Level.TESTS, f"the acceptance run lost its worker: {event.reason}", rule="worker-lost")
@@ -354,6 +355,8 @@ class ExecutionMachine:
     def _on_coordinator_restarted(self, event: e.CoordinatorRestarted) -> Outcome:
         outcome: Outcome = []
         for record in [record for record in self.atoms.values() if record.in_flight]:
+            record.active_s += max(0.0, self.last_at - record.flight_began_at)  # time without anybody does not count
+            self._begin_flight(record, event.at)
             if record.status is AtomStatus.EXECUTING:
                 outcome.append(self._check(record))
             elif record.gateway in event.live_gateways:
@@ -372,6 +375,7 @@ class ExecutionMachine:
     def _end_atom(self, record: AtomRecord, status: AtomStatus, at: float, *, cause: str = "") -> Outcome:
         outcome: Outcome = []
         self._close(record, status, cause)
+        self.retried_atoms += len(record.attempts) > 1
         if status is AtomStatus.FAILED:
             best = record.best_attempt
             record.code = best.code if best else None
@@ -566,11 +570,14 @@ class ExecutionMachine:
     def _take_off(self, record: AtomRecord, event: e.LeaseGranted) -> None:
         self.queues.take(event.pool, record.atom_id)
         record.lease_id = event.lease_id
-        record.flight_began_at = event.at
         self.flying[event.pool] += 1
+        self._begin_flight(record, event.at)
+
+    def _begin_flight(self, record: AtomRecord, at: float) -> None:
+        record.flight_began_at = at
         if record is not self.acceptance:
-            deadline = event.at + self._settings.atom_timeout_s - record.active_s
-            self.queues.watch(record.atom_id, began_at=event.at, deadline=deadline)
+            deadline = at + self._settings.atom_timeout_s - record.active_s
+            self.queues.watch(record.atom_id, began_at=at, deadline=deadline)
 
     def _land(self, record: AtomRecord, pool: Pool, at: float) -> list[c.Release]:
         self.flying[pool] -= 1

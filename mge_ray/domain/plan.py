@@ -13,7 +13,15 @@ from typing import Annotated
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import networkx as nx
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mge_ray.domain.atom import AtomicUnit, test_file, workspace_path
 from mge_ray.domain.errors import PlanError, UnknownExecutionError
@@ -134,6 +142,15 @@ class Masterplan(BaseModel):
         """Return the longest chain of dependencies, first atom first: no run can have fewer rounds than this."""
         graph = dependency_graph(self.atoms)
         return tuple(nx.dag_longest_path(graph)) if graph.number_of_nodes() else ()
+
+
+def checked_plan(fields: Mapping[str, object]) -> Masterplan:
+    """Return the plan with these fields, or raise PlanError with the first thing that is wrong with it."""
+    try:
+        return Masterplan.model_validate(dict(fields))
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise PlanError(problem["msg"].removeprefix("Value error, ")) from None
 
 
 def dependency_graph(atoms: Iterable[AtomicUnit]) -> nx.DiGraph[str]:

@@ -71,7 +71,7 @@ class ReadyQueues:
         while self._deadlines and self._deadlines[0][0] <= now:
             _, atom_id, began_at = heapq.heappop(self._deadlines)
             late.append((atom_id, began_at))
-        return late
+        return list(dict.fromkeys(late))
 
     def next_wake(self) -> float | None:
         """Return the earliest time at which something changes by itself, or None."""

@@ -42,7 +42,7 @@ class AttemptPolicy(BaseModel):
     doubles `max_tokens` for the next attempt, at most to `max_tokens_ceiling`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str
     escalation_model: str | None = None

@@ -79,9 +79,13 @@ TRANSITIONS: dict[tuple[ExecutionStatus, type], ExecutionStatus] = {
     (_S.PAUSED, e.CoordinatorRestarted): _S.PAUSED,
     **{(_S.RUNNING, event): _S.RUNNING for event in _WORK_EVENTS},
     **{(_S.PAUSED, event): _S.PAUSED for event in _WORK_EVENTS},
-    # A late answer still has a bill.
-    **{(status, e.GenerationArrived): status for status in (_S.CANCELLED, _S.FAILED, _S.COMPLETED)},
-    **{(status, e.GenerationFailed): status for status in (_S.CANCELLED, _S.FAILED, _S.COMPLETED)},
+    # A late answer still has a bill; a late verdict is one that nobody waits for any more.
+    **{
+        (status, event): status
+        for status in (_S.CANCELLED, _S.FAILED, _S.COMPLETED)
+        for event in _WORK_EVENTS
+        if event is not e.AtomTimedOut
+    },
 }
 
 _A = AtomStatus

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from mge_ray.domain.generation import whole
 
 
 class Severity(str, Enum):
@@ -41,6 +43,11 @@ class ValidationIssue(BaseModel):
     message: str
     rule: str = ""
     line: int | None = None
+
+    @field_validator("message")
+    @classmethod
+    def _message_is_whole(cls, value: str) -> str:
+        return whole(value)
 
 
 class ValidationResult(BaseModel):

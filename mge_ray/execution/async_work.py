@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
 from mge_ray.domain.commands import Abandon, Accept, Acknowledge, Execute, Generate
-from mge_ray.domain.errors import PlanError
 from mge_ray.domain.events import AcceptanceFinished, AtomExecuted, Event, GenerationArrived, GenerationFailed
 from mge_ray.domain.generation import CallFailure
 from mge_ray.domain.plan import Masterplan
@@ -58,9 +57,9 @@ class AsyncWork:
         elif isinstance(command, Accept):
             self._begin(self._accept(), "")
         elif isinstance(command, Abandon):
-            for task, call_id in self._tasks.items():
-                if call_id == command.call_id:
-                    task.cancel()
+            for task in [task for task, call_id in self._tasks.items() if call_id == command.call_id]:
+                task.cancel()
+                del self._tasks[task]
         else:
             assert isinstance(command, Acknowledge)  # noqa: S101  # nothing is kept here, so nothing is forgotten
 
@@ -75,17 +74,14 @@ class AsyncWork:
         return [task.result() for task in done if not task.cancelled()]
 
     def dependencies(self, atom: AtomicUnit) -> tuple[AcceptedAtom, ...]:
-        """Return the atom's dependency closure with accepted code, nearest first."""
+        """Return what is known of the atom's dependency closure, nearest first, with the code accepted so far."""
         accepted = self._accepted()
-        seen: dict[str, None] = dict.fromkeys(atom.depends_on)
-        queue = list(seen)
+        seen: dict[str, None] = {}
+        queue = list(atom.depends_on)
         for atom_id in queue:
-            if atom_id not in self._atoms:
-                raise PlanError(f"atom {atom.id!r} rests on {atom_id!r}, which is unknown")
-            for further in self._atoms[atom_id].depends_on:
-                if further not in seen:
-                    seen[further] = None
-                    queue.append(further)
+            if atom_id in self._atoms and atom_id not in seen:
+                seen[atom_id] = None
+                queue += self._atoms[atom_id].depends_on
         return tuple(AcceptedAtom(atom=self._atoms[a], code=accepted.get(a)) for a in seen)
 
     def _begin(self, work: object, call_id: str) -> None:

@@ -22,7 +22,7 @@ from mge_ray.domain.events import (
     ResumeRequested,
 )
 from mge_ray.domain.machine import ExecutionMachine
-from mge_ray.domain.plan import ExecutionWave, Masterplan
+from mge_ray.domain.plan import ExecutionWave, Masterplan, checked_plan
 from mge_ray.domain.progress import atom_state, execution_state, wave_state
 from mge_ray.domain.state import AtomState, ExecutionState, ExecutionStatus, WaveState
 from mge_ray.execution.ports import QuotesCalls
@@ -56,13 +56,14 @@ class ExecutionServiceV2:
 
         `files` is the skeleton with its tests. Raises PlanError for a plan that cannot be executed as written.
         """
-        plan = Masterplan(
-            masterplan_id=masterplan_id,
-            name=f"masterplan {masterplan_id}",
-            atoms=tuple(atoms.values()),
-            execution_plan=tuple(execution_plan),
-            files=dict(files if files is not None else self.wave_executor.retry_orchestrator.files),
-        )
+        fields = {
+            "masterplan_id": masterplan_id,
+            "name": f"masterplan {masterplan_id}",
+            "atoms": tuple(atoms.values()),
+            "execution_plan": tuple(execution_plan),
+            "files": dict(files if files is not None else self.wave_executor.retry_orchestrator.files),
+        }
+        plan = checked_plan(fields)
         return await self.start_plan(plan, settings=settings)
 
     async def start_plan(
@@ -94,10 +95,14 @@ class ExecutionServiceV2:
         events: Iterable[Event],
         *,
         live_gateways: Iterable[str] = (),
+        settings: ExecutionSettings | None = None,
     ) -> ExecutionState:
-        """Go on with an execution from its journal. Raises ReplayError if the journal leads nowhere."""
+        """Go on with an execution from its journal. Raises ReplayError if the journal leads nowhere.
+
+        `settings` are those it was created with; they matter where the process died before the start was journalled.
+        """
         machine = replay(execution_id, plan, events)
-        settings = machine.settings or self.wave_executor.settings()
+        settings = machine.settings or settings or self.wave_executor.settings()
         run = self.wave_executor.new_run(machine, settings)
         run.told_cost_usd = machine.money.spent_usd
         self._runs[execution_id] = run
@@ -118,10 +123,12 @@ class ExecutionServiceV2:
         return self._view(run)
 
     async def resume_execution(self, execution_id: UUID) -> ExecutionState:
-        """Go on from where the execution stands. Resuming a running execution changes nothing."""
+        """Go on from where the execution stands, also after its journal was away. A running one just runs on."""
         run = self._run(execution_id)
         if run.machine.status is not ExecutionStatus.RUNNING:
             await self._send(execution_id, ResumeRequested(self._now()), possible="paused")
+        elif not self.is_driven(execution_id):  # it stopped without having been asked to: its journal was away
+            self._drive(execution_id)
         return self._view(run)
 
     async def cancel_execution(self, execution_id: UUID, *, reason: str = "requested") -> ExecutionState:

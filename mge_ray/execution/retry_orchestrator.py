@@ -87,7 +87,7 @@ class RetryOrchestrator:
     ) -> Generation | CallFailure:
         """Ask the model once. Whatever goes wrong comes back as a CallFailure."""
         try:
-            return await self.llm_client.generate(
+            answer: object = await self.llm_client.generate(
                 atom_spec=atom,
                 dependencies=dependencies,
                 temperature=command.settings.temperature,
@@ -98,6 +98,10 @@ class RetryOrchestrator:
             return error.failure
         except Exception as error:  # noqa: BLE001  # the border: one atom's fault is that atom's alone
             return CallFailure(FailureKind.INTERNAL, f"the client failed: {type(error).__name__}: {error}")
+        if isinstance(answer, Generation):
+            return answer
+        advice = f"the client returned {type(answer).__name__}; generate() returns a Generation"
+        return CallFailure(FailureKind.INTERNAL, advice)
 
     async def validate(self, candidate: Candidate) -> ValidationResult:
         """Judge one candidate. A validator that fails itself fails the candidate, with the reason."""

@@ -35,7 +35,10 @@ class ExecutionRun:
     answered: list[asyncio.Future[None]] = field(default_factory=list)
 
     def request(self, event: Event) -> asyncio.Future[None]:
-        """Hand in an event from outside; the future is done when it is durable, or carries why it was refused."""
+        """Hand in an event from outside; the future is done when it is durable, or carries why it was refused.
+
+        A future that is cancelled before its event was handled takes the request back.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.requests.append((event, future))
         return future

@@ -24,6 +24,7 @@ from mge_ray.domain.commands import (
     WaveFinished,
 )
 from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.cost import NANO, to_nano
 from mge_ray.domain.events import (
     AtomTimedOut,
     ExecutionSettings,
@@ -32,7 +33,7 @@ from mge_ray.domain.events import (
     PauseRequested,
 )
 from mge_ray.domain.machine import ExecutionMachine
-from mge_ray.domain.plan import ExecutionWave, Masterplan
+from mge_ray.domain.plan import ExecutionWave, Masterplan, checked_plan
 from mge_ray.domain.progress import execution_state, wave_state
 from mge_ray.execution.async_work import AsyncWork
 from mge_ray.execution.defaults import LocalLeases, NoMetrics, SystemClock
@@ -92,11 +93,11 @@ class WaveExecutor:
         """
         codes = dict(accepted or {})
         known = {**all_atoms, **{atom.id: atom for atom in wave_atoms}}
-        unknown = {atom.id: dep for atom in wave_atoms for dep in atom.depends_on if dep not in known}
+        unknown = {atom.id: dep for atom in wave_atoms if (dep := _first_unknown(atom, known)) is not None}
         runnable = [atom for atom in wave_atoms if atom.id not in unknown]
         results = {
             atom_id: ExecutionResult(
-                atom_id=atom_id, success=False, error=f"atom {atom_id!r} depends on {dep!r}, which is unknown"
+                atom_id=atom_id, success=False, error=f"atom {atom_id!r} rests on {dep!r}, which is unknown"
             )
             for atom_id, dep in unknown.items()
         }
@@ -112,19 +113,14 @@ class WaveExecutor:
 
         Raises PlanError if the waves do not hold each atom once, after its dependencies.
         """
-        plan = Masterplan(
-            name="plan",
-            atoms=tuple(atoms.values()),
-            execution_plan=tuple(execution_plan),
-            files=self.retry_orchestrator.files,
-        )
+        waves, files = tuple(execution_plan), self.retry_orchestrator.files
+        plan = checked_plan({"name": "plan", "atoms": tuple(atoms.values()), "execution_plan": waves, "files": files})
         machine = await self._run_here(plan)
         return {atom_id: result_of(record) for atom_id, record in machine.atoms.items()}
 
     async def execute_atom(self, atom: AtomicUnit, dependencies: Sequence[AcceptedAtom]) -> AtomRecord:
         """Execute one atom whose dependencies are at hand; return its record."""
         known = {atom.id: atom} | {dependency.atom.id: dependency.atom for dependency in dependencies}
-        known |= {d: AtomicUnit(id=d, file=atom.file, symbol="_") for d in atom.depends_on if d not in known}
         codes = {dependency.atom.id: dependency.code for dependency in dependencies if dependency.code is not None}
         machine = await self._run_alone([atom], known, codes)
         record = machine.atoms[atom.id]
@@ -169,23 +165,25 @@ class WaveExecutor:
                 await self._release(run)
                 _act(run)
             self._tell(run)
-            if run.machine.settled and not run.unwritten:
+            if run.machine.settled and not run.unwritten and not run.requests:
                 return
             if now >= next_renewal:
                 await self.leases.renew(run.machine.held_leases())
                 next_renewal = now + RENEW_EVERY_S
-            if now >= next_heartbeat and not run.trouble:
+            if now >= next_heartbeat:
                 await self._beat(run)
                 next_heartbeat = now + HEARTBEAT_EVERY_S
-            run.feed(await run.work.wait_any(self._patience_s(run)))
+            run.feed(await run.work.wait_any(self._patience_s(run, now)))
 
     def _take_requests(self, run: ExecutionRun) -> None:
         requests, run.requests = run.requests, []
         for event, future in requests:
+            if future.cancelled():
+                continue
             refused = run.try_feed(event)
             if refused is None:
                 run.answered.append(future)
-            elif not future.done():
+            else:
                 future.set_exception(refused)
 
     async def _start_what_can(self, run: ExecutionRun) -> None:
@@ -205,7 +203,7 @@ class WaveExecutor:
         wanted: dict[str, float] = {}
         batch_usd, refused_usd = 0.0, 0.0
         for atom_id in machine.ready(Pool.GENERATE, now=now, limit=places) if places > 0 else ():
-            quote_usd = run.work.quote_usd(machine.preview(atom_id))
+            quote_usd = to_nano(run.work.quote_usd(machine.preview(atom_id))) / NANO  # as it will be reserved
             if machine.money.fits(batch_usd + quote_usd):
                 wanted[atom_id] = quote_usd
                 batch_usd += quote_usd
@@ -234,11 +232,7 @@ class WaveExecutor:
         try:
             await self.journal.append(machine.execution_id, run.epoch, run.unwritten, execution_state(machine))
         except JournalUnavailableError as error:
-            now = self.clock.now()
-            run.trouble_since = run.trouble_since if run.trouble else now
-            run.trouble = str(error)
-            if now - run.trouble_since >= self._journal_patience_s and not _submitted(run):
-                raise
+            self._endure(run, error)
             return
         run.unwritten, run.trouble = [], ""
         answered, run.answered = run.answered, []
@@ -250,7 +244,17 @@ class WaveExecutor:
         try:
             await self.journal.heartbeat(run.machine.execution_id, run.epoch)
         except JournalUnavailableError as error:
-            run.trouble, run.trouble_since = str(error), self.clock.now()
+            self._endure(run, error)
+        else:
+            run.trouble = run.trouble if run.unwritten else ""
+
+    def _endure(self, run: ExecutionRun, error: JournalUnavailableError) -> None:
+        """Buy nothing while the journal is away; raise when that has lasted too long and nothing is in flight."""
+        now = self.clock.now()
+        run.trouble_since = run.trouble_since if run.trouble else now
+        run.trouble = str(error)
+        if now - run.trouble_since >= self._journal_patience_s and not _submitted(run):
+            raise error
 
     async def _release(self, run: ExecutionRun) -> None:
         """Give leases back as soon as their work has landed: no harm comes of it before the journal is written."""
@@ -296,9 +300,11 @@ class WaveExecutor:
                 precision_percent=state.precision_percent, duration_s=state.total_time_seconds
             )
 
-    def _patience_s(self, run: ExecutionRun) -> float:
+    def _patience_s(self, run: ExecutionRun, turn_began_at: float) -> float:
         wake = run.machine.next_wake()
-        return TURN_S if wake is None else min(TURN_S, max(0.001, wake - self.clock.now()))
+        if wake is None or wake <= turn_began_at:  # what is awake already waits for a lease, money or a resume
+            return TURN_S
+        return min(TURN_S, max(0.001, wake - self.clock.now()))
 
     # ---- running in this process ----------------------------------------------------------------------------------
 
@@ -307,7 +313,7 @@ class WaveExecutor:
     ) -> ExecutionMachine:
         stripped = tuple(atom.model_copy(update={"depends_on": (), "tests": ()}) for atom in atoms)
         files = self.retry_orchestrator.files
-        plan = Masterplan(name="wave", atoms=stripped, files=files)
+        plan = checked_plan({"name": "wave", "atoms": stripped, "files": files})
         machine = ExecutionMachine(uuid4(), plan)
         settings = self.settings()
         work = AsyncWork(
@@ -329,6 +335,16 @@ class WaveExecutor:
         run.feed([ExecutionStarted(self.clock.now(), settings)])
         await self.drive(run)
         return run.machine
+
+
+def _first_unknown(atom: AtomicUnit, known: Mapping[str, AtomicUnit]) -> str | None:
+    """Return an id in the atom's dependency closure that `known` does not have."""
+    queue = list(dict.fromkeys(atom.depends_on))
+    for atom_id in queue:
+        if atom_id not in known:
+            return atom_id
+        queue += [further for further in known[atom_id].depends_on if further not in queue]
+    return None
 
 
 def _act(run: ExecutionRun) -> None:

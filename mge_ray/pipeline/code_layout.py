@@ -7,6 +7,7 @@ Python's tokenizer splits them. Results are cached by text, because one skeleton
 from __future__ import annotations
 
 import ast
+import inspect
 import itertools
 import re
 import threading
@@ -78,6 +79,14 @@ def parse_quietly(text: str) -> tuple[ast.Module, list[str]]:
         warnings.simplefilter("always")
         tree = ast.parse(text)
     return tree, [str(warning.message) for warning in caught]
+
+
+def text_of(node: ast.AST) -> str:
+    """Return the node as code; f-strings that Python cannot write back become `...`."""
+    try:
+        return ast.unparse(node)
+    except ValueError:
+        return "..."
 
 
 def import_keys(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[ImportKey, ast.alias]]:
@@ -220,7 +229,7 @@ def _import_places(body: Sequence[ast.stmt], lines: Sequence[str]) -> tuple[int,
 
 def _tail(body: Sequence[ast.stmt], lines: Sequence[str]) -> int:
     """Return the line before which new symbols go: a closing `if __name__ == ...` block stays last."""
-    if body and isinstance(body[-1], ast.If) and "__name__" in ast.unparse(body[-1].test):
+    if body and isinstance(body[-1], ast.If) and "__name__" in text_of(body[-1].test):
         return first_line(body[-1])
     return len(lines)
 
@@ -319,7 +328,12 @@ def _docstrings(tree: ast.Module) -> Iterator[ast.Expr]:
 
 
 def _can_shift(node: ast.Expr, lines: Sequence[str]) -> bool:
-    source = lines[node.lineno - 1 : node.end_lineno]
+    """Return whether indenting the docstring's lines leaves what `inspect.cleandoc` makes of it the same."""
     value = node.value.value if isinstance(node.value, ast.Constant) else None
+    source = "".join(lines[node.lineno - 1 : node.end_lineno])
     breaks = (node.end_lineno or node.lineno) - node.lineno
-    return isinstance(value, str) and value.count("\n") == breaks and not {"\t", "\\"} & set("".join(source))
+    if not isinstance(value, str) or value.count("\n") != breaks or {"\t", "\\"} & set(source):
+        return False
+    first, *rest = value.split("\n")
+    shifted = [f"    {line}" if line.strip() or number == breaks else line for number, line in enumerate(rest, start=1)]
+    return inspect.cleandoc("\n".join([first, *shifted])) == inspect.cleandoc(value)

@@ -42,6 +42,7 @@ def write_project(files: Mapping[str, str], directory: Path) -> None:
 
 
 def check_target(target: Path) -> None:
+    """Raise OutputError unless the (resolved) folder is missing, empty or an unchanged earlier output."""
     if not target.exists():
         return
     if not target.is_dir():

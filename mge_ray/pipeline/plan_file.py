@@ -68,24 +68,28 @@ def dump_plan(plan: Masterplan) -> str:
 def _read(path: Path) -> str:
     try:
         found = path.stat()
-        if stat.S_ISDIR(found.st_mode):
-            raise PlanError("is a folder; name the plan file in it")
-        if not stat.S_ISREG(found.st_mode):
-            raise PlanError("is not a regular file")
-        if found.st_size > MAX_PLAN_BYTES:
-            raise PlanError(f"is larger than {MAX_PLAN_BYTES >> 20} MiB; move file contents into a 'skeleton' folder")
-        with path.open("rb") as file:
-            data = file.read(MAX_PLAN_BYTES + 1)
-    except FileNotFoundError:
-        raise PlanError("there is no such file") from None
     except OSError as error:
-        raise PlanError(f"cannot be read: {error.strerror or error}") from None
+        raise _unreadable(error) from None
     except ValueError as error:  # a NUL in the path
         raise PlanError(f"is not a usable path: {error}") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise PlanError("is a folder; name the plan file in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise PlanError("is not a regular file")
+    if found.st_size > MAX_PLAN_BYTES:
+        raise PlanError(f"is larger than {MAX_PLAN_BYTES >> 20} MiB; move file contents into a 'skeleton' folder")
     try:
-        return data.decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise _unreadable(error) from None
     except UnicodeDecodeError as error:
         raise PlanError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def _unreadable(error: OSError) -> PlanError:
+    if isinstance(error, FileNotFoundError):
+        return PlanError("there is no such file")
+    return PlanError(f"cannot be read: {error.strerror or error}")
 
 
 def _atoms(value: object) -> list[AtomicUnit]:

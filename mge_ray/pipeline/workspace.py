@@ -65,16 +65,22 @@ class Piece:
 
 @dataclass(slots=True)
 class _Draft:
-    """Edits of one pass over a module: lines [start, end) give way to new ones. Edits never overlap."""
+    """Edits of one pass over a module: lines [start, end) give way to new ones. Edits never overlap.
 
-    edits: list[tuple[int, int, list[Line]]] = field(default_factory=list)
+    Of insertions at one line, those deeper inside classes come first: there the classes end.
+    """
+
+    edits: list[tuple[int, int, int, list[Line]]] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
     opened: set[str] = field(default_factory=set)
+
+    def replace(self, start: int, end: int, new: list[Line], *, depth: int = 0) -> None:
+        self.edits.append((start, end, -depth, new))
 
     def apply(self, lines: list[Line]) -> list[Line]:
         result: list[Line] = []
         position = 0
-        for start, end, new in sorted(self.edits, key=lambda edit: edit[:2]):
+        for start, end, _, new in sorted(self.edits, key=lambda edit: edit[:3]):
             result += lines[position:start]
             if new and result and not result[-1][0].endswith(("\n", "\r")):
                 text, number = result.pop()
@@ -190,7 +196,8 @@ def _place_piece(draft: _Draft, layout: ModuleLayout, piece: Piece, *, number: b
     defined = [name for name in piece.defines if name.rpartition(".")[2] in parts.names and name != piece.symbol]
     for name in defined:
         if name in layout.spans:
-            draft.edits.extend((_after_blanks(layout, start), end, []) for start, end in _whole(layout, name))
+            for start, end in _whole(layout, name):
+                draft.replace(_after_blanks(layout, start), end, [])
     draft.taken.update([piece.symbol, *defined])
 
 
@@ -199,24 +206,25 @@ def _put_main(draft: _Draft, layout: ModuleLayout, symbol: str, main: list[Line]
     if symbol in layout.spans:
         (start, end), *others = _whole(layout, symbol)
         last = end == len(layout.lines) and not layout.lines[-1].endswith(("\n", "\r"))
-        draft.edits.append((start, end, main if not last else _without_last_break(main)))
-        draft.edits.extend((_after_blanks(layout, first), after, []) for first, after in others)
+        draft.replace(start, end, main if not last else _without_last_break(main))
+        for first, after in others:
+            draft.replace(_after_blanks(layout, first), after, [])
         return
     owner = symbol.rpartition(".")[0]
     if not owner:
         at_end = layout.tail_at == len(layout.lines)
         blank: list[Line] = [("\n", 0), ("\n", 0)]
         new = [*(blank if layout.lines and at_end else []), *main, *([] if at_end else blank)]
-        draft.edits.append((layout.tail_at, layout.tail_at, new))
+        draft.replace(layout.tail_at, layout.tail_at, new)
         return
     place_in = layout.classes[owner]
     if place_in.one_line_body is not None and owner not in draft.opened:
         row, column = place_in.one_line_body
         line = layout.lines[row]
         body = place_in.indent + line[column:].rstrip("\r\n") + "\n"
-        draft.edits.append((row, row + 1, [(line[:column].rstrip() + "\n", 0), (body, 0)]))
+        draft.replace(row, row + 1, [(line[:column].rstrip() + "\n", 0), (body, 0)])
         draft.opened.add(owner)
-    draft.edits.append((place_in.end, place_in.end, [("\n", 0), *main]))
+    draft.replace(place_in.end, place_in.end, [("\n", 0), *main], depth=symbol.count("."))
 
 
 def _open_class(draft: _Draft, layout: ModuleLayout, piece: Piece, parts: CodeParts, *, number: bool) -> None:
@@ -243,7 +251,7 @@ def _put_beside(draft: _Draft, layout: ModuleLayout, piece: Piece, beside: list[
         return
     top = piece.symbol.split(".", 1)[0]
     at = layout.spans[top][0][0] if top in layout.spans else layout.tail_at
-    draft.edits.append((at, at, [*beside, ("\n", 0), ("\n", 0)]))
+    draft.replace(at, at, [*beside, ("\n", 0), ("\n", 0)])
 
 
 def _after_blanks(layout: ModuleLayout, row: int) -> int:
@@ -294,12 +302,12 @@ def _merge_imports(draft: _Draft, layout: ModuleLayout, pieces: Iterable[Piece],
     gap: list[Line] = [("\n", 0)]
     at = layout.future_at
     if future:
-        draft.edits.append((at, at, [*(gap if at and at == layout.imports_at else []), *future]))
+        draft.replace(at, at, [*(gap if at and at == layout.imports_at else []), *future])
     if ordinary:
         at = layout.imports_at
         before = gap if at and layout.lines[at - 1].strip() else []
         after = gap if at < len(layout.lines) and not layout.lines[at].startswith(("import ", "from ", "\n")) else []
-        draft.edits.append((at, at, [*before, *ordinary, *after]))
+        draft.replace(at, at, [*before, *ordinary, *(after if layout.lines else gap * 2)])
 
 
 def _statement(node: ast.Import | ast.ImportFrom, names: list[ast.alias]) -> str:

@@ -132,7 +132,8 @@ def test_accepted_dependencies_are_part_of_the_workspace(validator):
 def test_skipped_tests_beside_passed_ones_are_a_warning(validator):
     whole = atom("double", [])
     whole = whole.model_copy(update={"tests": ("tests/test_few.py",)})
-    files = {**FILES, "tests/test_few.py": "import pytest\n\n\ndef test_a():\n    pass\n\n\n@pytest.mark.skip\ndef test_b():\n    pass\n"}
+    few = "import pytest\n\n\ndef test_a():\n    pass\n\n\n@pytest.mark.skip\ndef test_b():\n    pass\n"
+    files = {**FILES, "tests/test_few.py": few}
     verdict = validator.judge(candidate("def double(amount): return 2 * amount", whole, files=files))
 
     assert verdict.passed
@@ -223,7 +224,10 @@ def test_another_signature_fails_the_contract_and_shows_both(validator):
 @pytest.mark.parametrize(
     ("signature", "code"),
     [
-        ("def double(a: Optional[int] = None, *, b: 'str' = \"x\") -> List[int]", "def double(a: int|None=None,*,b: str='x')->list[int]: return [a, b]"),
+        (
+            "def double(a: Optional[int] = None, *, b: 'str' = \"x\") -> List[int]",
+            "def double(a: int|None=None,*,b: str='x')->list[int]: return [a, b]",
+        ),
         ("async def double(a):", "async def double(a): return a"),
         ("def double(a: int) -> int:\n    ...", "def double(a: int) -> int: return a"),
         ("@property\ndef double(a)", "@property\ndef double(a): return a"),
@@ -282,7 +286,8 @@ def test_an_import_the_plan_does_not_list_fails_the_contract(validator):
 
 
 def test_an_import_the_module_has_already_needs_no_listing(validator):
-    code = "from __future__ import annotations\nimport math\n\ndef double(amount: int) -> int:\n    return math.floor(2 * amount)\n"
+    head = "from __future__ import annotations\nimport math\n\n"
+    code = head + "def double(amount: int) -> int:\n    return math.floor(2 * amount)\n"
 
     assert validator.judge(candidate(code)).passed
 
@@ -355,6 +360,18 @@ def test_a_package_that_is_not_allowed_fails_at_lint(sandbox):
     assert "may not be used" in fails_at(verdict, Level.LINT, "unresolved-import", line=2)
 
 
+def test_a_flood_of_findings_is_cut(validator):
+    code = "def double(amount: int) -> int:\n" + "".join(f"    a{row} = b{row}\n" for row in range(5_000))
+
+    assert len(validator.judge(candidate(code)).issues) == 50
+
+
+def test_a_tree_that_cannot_be_written_back_as_code_is_judged_all_the_same(validator):
+    odd = "print(f'{\"\x07\"}')\n"  # unparsing this raises ValueError before Python 3.12
+
+    assert not validator.judge(candidate("def double(amount): return 2 * amount\n" + odd)).passed
+
+
 # -- types -----------------------------------------------------------------------------------------------------------
 
 
@@ -424,7 +441,10 @@ def test_an_import_that_raises_fails_an_atom_without_tests(validator):
 # -- acceptance ------------------------------------------------------------------------------------------------------
 
 QUADRUPLE = atom("quadruple", ["test_quadruple"], depends_on=("double",))
-CODES = {"double": "def double(amount): return 2 * amount", "quadruple": "def quadruple(amount): return double(double(amount))"}
+CODES = {
+    "double": "def double(amount): return 2 * amount",
+    "quadruple": "def quadruple(amount): return double(double(amount))",
+}
 
 
 def plan(*acceptance):

@@ -169,9 +169,9 @@ def _run_alembic(connection: Connection) -> None:
 def reading(url: str) -> Iterator[Connection]:
     """Open a journal for reading only, for a moment. Raises NoDatabaseError where there is none."""
     location = locate(url)
-    if location.path is not None and not location.path.exists():
-        raise NoDatabaseError(f"no executions yet (no database at {location.shown})")
     with failures_explained(location):
+        if location.path is not None and not _exists(location.path):
+            raise NoDatabaseError(f"no executions yet (no database at {location.shown})")
         engine = _reader_engine(location)
         with engine.connect() as connection:
             revision = schema_revision(connection)
@@ -185,12 +185,21 @@ def reading(url: str) -> Iterator[Connection]:
             yield connection
 
 
+def _exists(path: Path) -> bool:
+    """Unlike `Path.exists`, tell what is not there from what this user may not see, on every version of Python."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _reader_engine(location: Location) -> Engine:
     path = location.path
     if path is None:
         return writer_engine(location).execution_options(postgresql_readonly=True)
     options = "mode=ro"
-    if not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
+    if not os.access(path.parent, os.W_OK) and not _exists(path.with_name(path.name + "-wal")):
         options += "&immutable=1"  # SQLite reads a WAL database by making files beside it, which it cannot do here
     uri = f"file:{quote(str(path))}?{options}"
     return create_engine(
@@ -220,7 +229,8 @@ def explained(error: Exception, location: Location) -> JournalUnavailableError:
     if location.path is None:
         advice = "check that the server runs and takes this user and database; nothing was written"
     else:
-        advice = _file_advice("unable to open" if location.path.is_dir() else said.lower())
+        is_folder = os.path.isdir(location.path)  # noqa: PTH112  # Path.is_dir raises where the folder is closed to us
+        advice = _file_advice("unable to open" if is_folder else said.lower())
     return JournalUnavailableError(f"the journal at {location.shown} is not available: {said}; {advice}")
 
 
@@ -231,7 +241,7 @@ _FILE_ADVICE = (
     ("locked", f"another program has held the file for {LOCK_WAIT_S:.0f} s; end it and try again"),
     ("readonly", "make the file and its folder writable for this user"),
     ("read-only", "make the file and its folder writable for this user"),
-    ("denied", "make the file and its folder accessible for this user"),
+    ("denied", "make the file and its folder readable and writable for this user"),
     ("not a database", "this file is something else or damaged; move it away, or restore it from a backup"),
     ("malformed", "the file is damaged; move it away, or restore it from a backup"),
     ("unable to open", "check that the path names a file in a folder this user can write to"),

@@ -87,8 +87,10 @@ class GroupWriter:
         while not closing:
             group, closing = self._next_group()
             live = [request for request in group if request.future.set_running_or_notify_cancel()]
-            if live:
+            try:
                 self._write(live)
+            except BaseException as error:  # noqa: BLE001  # a dead thread would keep every later caller waiting for ever
+                _fail(live, JournalUnavailableError(f"the journal's writer failed: {type(error).__name__}: {error}"))
         self._disconnect()
 
     def _next_group(self) -> tuple[list[Request], bool]:
@@ -105,7 +107,9 @@ class GroupWriter:
         return group, True
 
     def _write(self, group: Sequence[Request]) -> None:
-        """Border: whatever happens in here ends in the callers' futures, and the thread lives on."""
+        """Border: whatever happens in here ends in the callers' futures."""
+        if not group:
+            return
         try:
             outcomes = self._transact(group)
         except Exception as error:  # noqa: BLE001
@@ -189,6 +193,12 @@ class GroupWriter:
         if isinstance(error, MgeRayError):
             return type(error)(*error.args)  # one object for each caller: tracebacks grow where they are raised
         return explained(error, self._location)
+
+
+def _fail(group: Sequence[Request], error: Exception) -> None:
+    for request in group:
+        if not request.future.done():
+            request.future.set_exception(error)
 
 
 def _may_be_one_requests_fault(error: Exception) -> bool:

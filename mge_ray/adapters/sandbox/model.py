@@ -66,9 +66,11 @@ class CheckRequest:
 
     def __post_init__(self) -> None:
         """Refuse paths that leave the workspace: the plan names them, not the candidate."""
+        if "." in self.files:
+            raise ValueError("'.' is the workspace itself, no file in it")
         for path in (*self.files, *(test.split("::", 1)[0] for test in self.tests)):
             pure = PurePosixPath(path)
-            if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\0" in path:
+            if (not pure.parts and path != ".") or pure.is_absolute() or ".." in pure.parts or "\0" in path:
                 raise ValueError(f"{path!r} is no path inside a workspace")
 
 

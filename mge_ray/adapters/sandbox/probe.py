@@ -53,6 +53,13 @@ def test_nothing_is_written_outside():
         pathlib.Path({canary!r} + ".new").write_text("written")
 
 
+def test_no_mode_of_a_file_of_the_host_is_changed():
+    with pytest.raises(OSError):
+        os.chmod({canary!r}, 0o600)
+    with pytest.raises(OSError):
+        os.utime({canary!r}, (0, 0))
+
+
 def test_no_environment_of_a_process_is_read():
     found = []
     for path in glob.glob("/proc/[0-9]*/environ"):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,16 +127,18 @@ def _bubblewrap(runtime: Runtime, config: RunnerConfig) -> list[str]:
         arguments += ["--setenv", name, value]
     arguments += ["--proc", "/proc", "--dev", "/dev", "--dir", WORKSPACE, "--dir", SHARED_MEMORY]
     arguments += ["--perms", "1777", "--size", str(16 << 20), "--tmpfs", TEMPORARY]
-    made: set[str] = set()
+    made = {TEMPORARY}
     for path in (*runtime.read_only, config.code_dir):  # after /tmp, where a virtual environment may lie
-        for parent in reversed(Path(path).parents[:-1]):
-            if str(parent) not in made and not any(
-                parent.is_relative_to(top) for top in (*runtime.read_only, TEMPORARY)
-            ):
-                made.add(str(parent))
-                arguments += ["--perms", "0755", "--dir", str(parent)]  # a folder that is root's alone on the host
+        for parent in map(str, reversed(Path(path).parents[:-1])):
+            if parent not in made and not _lies_in(parent, runtime.read_only):
+                made.add(parent)
+                arguments += ["--perms", "0755", "--dir", parent]  # a folder that may be root's alone on the host
         if Path(path).is_symlink():
             arguments += ["--symlink", str(Path(path).readlink()), path]
         else:
             arguments += ["--ro-bind", path, path]
     return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
+
+
+def _lies_in(path: str, folders: Iterable[str]) -> bool:
+    return any(Path(path).is_relative_to(folder) for folder in folders)

@@ -60,7 +60,7 @@ class Sandbox:
             raise SandboxUnavailableError(f"a check could not be isolated at {self.level.value}: {error}") from error
         duration_s = time.monotonic() - started
         if reply is None:
-            detail = "the runner died or hung during this check and was replaced"
+            detail = "the runner died or hung over this check"
             return SandboxRecord("crashed", (), "", duration_s, detail)
         return read_record(reply, request, nonce, duration_s)
 
@@ -90,24 +90,25 @@ class Sandbox:
 
     def _ask(self, request: CheckRequest, nonce: str) -> Reply | None:
         limits = request.limits
-        for attempt in range(_ASK_TRIES):
+        for _ in range(_ASK_TRIES):  # a runner killed between two checks costs no verdict
             runner = self._living_runner()
             figures = asdict(limits)
             figures["processes"] += runner.foreign_processes()
             check = CheckConfig(nonce=nonce, **figures)
+            asked = time.monotonic()
             try:
                 with _request_file(request) as file:
                     data = runner.ask(check, file.fileno())
-            except RunnerGoneError:  # it died between two checks, so this one never started
+            except RunnerGoneError:
                 self._discard()
-                if attempt + 1 == _ASK_TRIES:
-                    raise SandboxUnavailableError("the runner dies before it takes a check") from None
                 continue
             reply = parse_reply(data)
-            if reply is None:
-                self._discard()
-            return reply
-        raise AssertionError("unreachable")
+            if reply is not None:
+                return reply
+            self._discard()
+            if time.monotonic() > asked + limits.wall_s:  # hung, not killed
+                break
+        return None
 
     def _living_runner(self) -> WarmRunner:
         if self._closed:

@@ -20,6 +20,7 @@ from mge_ray.pipeline.code_layout import (
     is_docstring,
     parse_imports,
     read_layout,
+    text_of,
 )
 from mge_ray.pipeline.workspace import build_traced
 
@@ -84,7 +85,7 @@ def _check_rest(subject: Subject) -> Iterator[ValidationIssue]:
         if name in allowed:
             continue
         listed = f"; allowed are {', '.join(map(repr, sorted(allowed)))}"
-        shown = show(node) if name else ast.unparse(node)
+        shown = show(node) if name else text_of(node)
         first = shown.splitlines()[0][:80]
         yield _error("extra", f"`{first}` does not belong to {atom.symbol!r}{listed}", node.lineno)
 
@@ -101,7 +102,7 @@ def _check_imports(subject: Subject) -> Iterator[ValidationIssue]:
         for key, alias in import_keys(node):
             if key in known:
                 continue
-            one = ast.unparse(
+            one = text_of(
                 ast.Import([alias])
                 if isinstance(node, ast.Import)
                 else ast.ImportFrom(node.module, [alias], node.level)
@@ -114,7 +115,7 @@ def _check_imports(subject: Subject) -> Iterator[ValidationIssue]:
 def _is_stub(node: ast.stmt) -> bool:
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return False
-    if any(ast.unparse(item).endswith(("abstractmethod", "overload")) for item in node.decorator_list):
+    if any(text_of(item).endswith(("abstractmethod", "overload")) for item in node.decorator_list):
         return False
     body = node.body[1:] if is_docstring(node.body[0]) else node.body
     if not body:
@@ -123,7 +124,7 @@ def _is_stub(node: ast.stmt) -> bool:
         return False
     only = body[0]
     if isinstance(only, ast.Raise) and only.exc is not None:
-        return ast.unparse(only.exc).startswith("NotImplementedError")
+        return text_of(only.exc).startswith("NotImplementedError")
     return isinstance(only, ast.Expr) and isinstance(only.value, ast.Constant) and only.value.value is Ellipsis
 
 

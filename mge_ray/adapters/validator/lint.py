@@ -64,7 +64,7 @@ def _ruff_binary() -> str:
     beside = Path(sys.executable).with_name("ruff")
     if beside.exists():
         return str(beside)
-    from ruff import find_ruff_bin  # type: ignore[import-untyped]  # noqa: PLC0415 - only where it is not beside Python
+    from ruff import find_ruff_bin  # noqa: PLC0415 - only where it is not beside Python
 
     return str(find_ruff_bin())
 

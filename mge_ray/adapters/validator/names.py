@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from importlib.machinery import PathFinder
 
-from mge_ray.pipeline.code_layout import bound_name, parse_quietly
+from mge_ray.pipeline.code_layout import bound_name, parse_quietly, text_of
 
 ROOTS = ("", "src/")
 _IMPORT_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
@@ -34,7 +34,7 @@ def unresolved_imports(
         if node.level:
             package = _package_of(path).split(".") if _package_of(path) else []
             if node.level > len(package):
-                yield node.lineno, f"`{ast.unparse(node)}` leaves the package of {path!r}"
+                yield node.lineno, f"`{text_of(node)}` leaves the package of {path!r}"
                 continue
             base = package[: len(package) - node.level + 1]
             module = ".".join([*base, *([module] if module else [])])
@@ -56,7 +56,7 @@ def _imports(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
             yield node
         elif isinstance(node, ast.Try) and any(_catches_import_errors(handler) for handler in node.handlers):
             pending.extend([*node.handlers, *node.orelse, *node.finalbody])
-        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        elif isinstance(node, ast.If) and text_of(node.test).endswith("TYPE_CHECKING"):
             pending.extend(node.orelse)
         elif not isinstance(node, ast.expr):
             pending.extend(ast.iter_child_nodes(node))
@@ -75,6 +75,8 @@ def _module_problem(module: str, files: Mapping[str, str], allowed: Collection[s
     if top in sys.stdlib_module_names:
         return None
     if not _is_installed(top):
+        if _is_somewhere(top, files):
+            return None
         return f"no module named {top!r}: neither the standard library, nor the workspace, nor installed"
     if allowed is not None and top not in allowed:
         return f"the package {top!r} may not be used here"
@@ -87,6 +89,11 @@ def _in_workspace(module: str, files: Mapping[str, str]) -> bool:
         if f"{root}{stem}.py" in files or f"{root}{stem}/__init__.py" in files:
             return True
     return any(path.startswith(tuple(f"{root}{stem}/" for root in ROOTS)) for path in files if path.endswith(".py"))
+
+
+def _is_somewhere(top: str, files: Mapping[str, str]) -> bool:
+    """Return whether some folder of the workspace holds it: the plan may put that folder on the path."""
+    return any(f"/{top}/" in path or path.endswith(f"/{top}.py") for path in files)
 
 
 def _provides(module: str, name: str, files: Mapping[str, str]) -> bool:

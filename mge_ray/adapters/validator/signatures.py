@@ -6,7 +6,7 @@ import ast
 import copy
 from functools import lru_cache
 
-from mge_ray.pipeline.code_layout import Definition, parse_quietly
+from mge_ray.pipeline.code_layout import Definition, parse_quietly, text_of
 
 Signed = Definition | ast.AnnAssign | ast.Assign
 
@@ -42,9 +42,9 @@ def show(node: ast.stmt) -> str:
     if isinstance(node, Definition):
         head = copy.copy(node)
         head.body = [ast.Expr(ast.Constant(...))]
-        lines = ast.unparse(head).strip().splitlines()
+        lines = text_of(head).strip().splitlines()
         return "; ".join(line for line in lines[:-1] if line.strip()).removesuffix(":")
-    return ast.unparse(node)
+    return text_of(node)
 
 
 def _key(node: ast.stmt, expected: Signed) -> object:
@@ -58,9 +58,9 @@ def _key(node: ast.stmt, expected: Signed) -> object:
         bases = [ast.dump(base) for base in [*node.bases, *(word.value for word in node.keywords)]]
         return ("ClassDef", node.name, bases, [word.arg for word in node.keywords], decorators)
     if isinstance(node, ast.AnnAssign):
-        return ("AnnAssign", ast.unparse(node.target), _annotation(node.annotation))
+        return ("AnnAssign", text_of(node.target), _annotation(node.annotation))
     if isinstance(node, ast.Assign):
-        return ("Assign", [ast.unparse(target) for target in node.targets])
+        return ("Assign", [text_of(target) for target in node.targets])
     return type(node).__name__
 
 

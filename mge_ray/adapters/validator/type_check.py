@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -24,9 +25,14 @@ class TypeChecker:
 
     def __init__(self) -> None:
         self._home: tempfile.TemporaryDirectory[str] | None = None
+        self._lock = threading.Lock()  # one cache, one mypy at a time
 
     def check(self, subject: Subject) -> list[ValidationIssue]:
         """Return mypy's errors on the candidate's lines."""
+        with self._lock:
+            return self._check(subject)
+
+    def _check(self, subject: Subject) -> list[ValidationIssue]:
         if self._home is None:
             self._home = tempfile.TemporaryDirectory(prefix="mge-ray-types-", ignore_cleanup_errors=True)
             Path(self._home.name, "mypy.ini").write_text(_CONFIG, "utf-8")

@@ -1,17 +1,10 @@
-import shutil
-
 import pytest
 
 from mge_ray.adapters.sandbox import SandboxLevel
-from tests.adapters.sandbox.hosts import Host
+from tests.adapters.sandbox.hosts import Host, needs
 from tests.adapters.sandbox.world import IS_ROOT, World
 
 USERS = ("root", "ordinary") if IS_ROOT else ("ordinary",)
-
-
-def needs(level):
-    if level is SandboxLevel.FULL and shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed here")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -9,7 +10,10 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from mge_ray.adapters.sandbox import SandboxLevel, SandboxRecord, TestOutcome
+from mge_ray.adapters.sandbox.inside import landlock
 from tests.adapters.sandbox.world import IS_ROOT, NOBODY, REPOSITORY
 
 HERE = Path(__file__).resolve().parent
@@ -61,6 +65,19 @@ class Host:
         self.process.stdin.close()
         self.process.wait(timeout=20)
         self.process.stdout.close()
+
+
+def needs(level):
+    """Skip where the machine, not this package, lacks what the level is made of."""
+    if level is SandboxLevel.FULL and shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed here")
+    if level is SandboxLevel.RESTRICTED:
+        # signals and abstract sockets are fenced from version 6 on; root's candidates have a uid of their own
+        version = landlock.interface_version()
+        if version < (1 if IS_ROOT else 6):
+            pytest.skip(f"Landlock offers version {version} here")
+    elif subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "true"], check=False).returncode:  # noqa: S607
+        pytest.skip("user namespaces with capabilities are not allowed here")
 
 
 def host_environment(secret):

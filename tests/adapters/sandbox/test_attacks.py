@@ -10,14 +10,15 @@ import sys
 import pytest
 
 from mge_ray.adapters.sandbox import SandboxLevel
-from tests.adapters.sandbox.attacks import ATTACKS, Seen
+from tests.adapters.sandbox.attacks import ATTACKS, Seen, judge_died
 from tests.adapters.sandbox.hosts import HERE, host_environment
 from tests.adapters.sandbox.world import IS_ROOT
 
 OUTPUT_BYTES = 64 << 10
 MESSAGE_CHARS = 4000
 SLACK_S = 8.0
-CONTROL_S = 1.2
+CONTROL_S = 15.0
+HANG_S = 1.2
 CALLER = "from candidate import attack\n\n\ndef test_attack():\n    attack()\n    assert False, 'the attack is over'\n"
 HONEST = {
     "sol.py": "def add(a, b):\n    return a + b\n",
@@ -28,26 +29,22 @@ RIGHT, WRONG = "test_sol.py::test_right", "test_sol.py::test_wrong"
 
 # what a weaker level promises as well
 ELSEWHERE = {
-    "reads_the_key_from_its_environment",
+    "changes_the_mode_of_a_file_of_the_host",
+    "changes_the_time_of_a_file_of_the_host",
+    "limits_its_parent",
+    "slows_down_a_process_of_the_host",
     "reads_the_key_from_any_environment",
     "reads_the_ssh_key",
-    "follows_a_symlink_out_of_the_workspace",
     "reads_memory_of_its_parent",
     "overwrites_a_file_of_the_host",
-    "rewrites_the_judge_of_the_next_candidate",
     "connects_to_a_port_of_the_host",
-    "connects_to_an_abstract_socket_of_the_host",
     "connects_to_a_named_socket_of_the_host",
-    "makes_namespaces",
     "forks_in_every_generation",
-    "leaves_a_daemon_behind",
     "clears_its_death_signal_and_stays",
-    "kills_its_parent",
     "kills_everyone",
     "loops_with_every_signal_blocked",
     "fills_the_disk_with_large_files",
     "writes_a_record_to_every_descriptor",
-    "replaces_builtins",
 }
 
 
@@ -68,10 +65,10 @@ def test_attack_succeeds_without_a_sandbox(attack, world, tmp_path):
         start_new_session=True,
     )
     try:
-        output = control.communicate(timeout=CONTROL_S + 1.5 * attack.same_process)[0].decode(errors="replace")
+        output = control.communicate(timeout=patience_s(attack))[0].decode(errors="replace")
         died = "naive judge: done" not in output or control.returncode != 0
-    except subprocess.TimeoutExpired:
-        output, died = "", True
+    except subprocess.TimeoutExpired as error:
+        output, died = (error.output or b"").decode(errors="replace"), True
     finally:
         damage = world.damage()
         with contextlib.suppress(ProcessLookupError):
@@ -80,6 +77,12 @@ def test_attack_succeeds_without_a_sandbox(attack, world, tmp_path):
         shutil.rmtree(tmp_path)
     judged_ok = "naive judge: pass" in output
     assert attack.succeeded(Seen(output, damage, judged_ok, died, len(output) > 1 << 20)), output[-3000:]
+
+
+def patience_s(attack):
+    if attack.succeeded is not judge_died:
+        return CONTROL_S
+    return HANG_S + 1.5 * attack.same_process  # what hangs, hangs for ever
 
 
 def attempt(host, attack, world):

@@ -1,14 +1,18 @@
 """What honest code gets: a right verdict, places to look at, and the parts of Python that tests need."""
 
+import importlib.util
 import os
+import shutil
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from mge_ray.adapters.sandbox import CheckRequest, Sandbox, SandboxLevel, SandboxLimits, SandboxUnavailableError
-from tests.adapters.sandbox.hosts import Host
+from tests.adapters.sandbox.hosts import needs
 from tests.adapters.sandbox.world import IS_ROOT, NOBODY
 
 ADD = "def add(a, b):\n    return a + b\n"
@@ -16,7 +20,7 @@ TEST = "from sol import add\n\n\ndef test_add():\n    assert add(1, 2) == 3\n"
 ALL_HELD = [SandboxLevel.FULL, SandboxLevel.NAMESPACES, SandboxLevel.RESTRICTED]
 
 HONEST = """\
-import asyncio, multiprocessing.dummy, os, pathlib, socket, sqlite3, subprocess, sys, tempfile, threading, time
+import asyncio, concurrent.futures, os, pathlib, socket, sqlite3, subprocess, sys, tempfile, threading, time
 
 
 def test_threads():
@@ -65,8 +69,8 @@ def test_socket_pairs():
 
 
 def test_thread_pools():
-    with multiprocessing.dummy.Pool(4) as pool:
-        assert pool.map(abs, [-1, -2]) == [1, 2]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(abs, [-1, -2])) == [1, 2]
 
 
 def test_capture_and_monkeypatch(capsys, monkeypatch):
@@ -76,9 +80,9 @@ def test_capture_and_monkeypatch(capsys, monkeypatch):
 
 
 def test_modules_of_the_workspace_come_first():
-    import uuid
+    import ssl
 
-    assert uuid.OURS
+    assert ssl.OURS
 
 
 def test_hashes_are_fixed():
@@ -88,7 +92,7 @@ def test_hashes_are_fixed():
 
 @pytest.mark.parametrize("level", ALL_HELD, ids=lambda level: level.value)
 def test_honest_code_finds_the_python_it_knows(level, user, hosts):
-    files = {"sol.py": ADD, "uuid.py": "OURS = True\n", "test_honest.py": HONEST}
+    files = {"sol.py": ADD, "ssl.py": "OURS = True\n", "test_honest.py": HONEST}
     record = hosts(user, level).check(files, "test_honest.py")
     assert record.status == "ok", (record.detail, record.output)
     assert len(record.outcomes) == 10
@@ -183,7 +187,7 @@ def test_broken_fixture_is_an_error(sandbox):
 
 
 def test_parameters_and_classes_are_covered_by_their_prefix(sandbox):
-    body = "import pytest\n\n\nclass TestA:\n    @pytest.mark.parametrize('n', [1, 2])\n    def test_n(self, n): assert n\n"
+    body = "import pytest\n\n\nclass TestA:\n    @pytest.mark.parametrize('n', [1, 2])\n    def test_n(self, n): pass\n"
     for test in ("test_p.py::TestA", "test_p.py::TestA::test_n", "test_p.py", "."):
         assert run(sandbox, {"test_p.py": body}, test).detail == "2 passed"
 
@@ -201,7 +205,8 @@ def test_modules_are_imported_before_the_tests(sandbox):
 
 
 def test_output_is_kept_and_its_end_matters(sandbox):
-    files = {"test_o.py": "import sys\n\n\ndef test_o():\n    print('x' * 5000)\n    print('err', file=sys.stderr)\n    assert 0\n"}
+    body = "import sys\n\n\ndef test_o():\n    print('x' * 5000)\n    print('err', file=sys.stderr)\n    1 / 0\n"
+    files = {"test_o.py": body}
     record = run(sandbox, files, "test_o.py", limits=SandboxLimits(output_bytes=2000))
     assert len(record.output) <= 2000
     assert "err" in record.output
@@ -284,33 +289,46 @@ def test_no_isolation_at_all_must_be_asked_for_by_name():
         assert run(sandbox, endless, "test_l.py", limits=SandboxLimits(wall_s=0.5)).status == "timeout"
 
 
-def test_user_with_many_processes_can_still_run_checks(world):
-    """RLIMIT_NPROC counts the user's processes wherever they are; 80 of them must not use up a limit of 64."""
-    import subprocess
-
+@pytest.mark.parametrize("level", ALL_HELD, ids=lambda level: level.value)
+def test_user_with_many_processes_can_still_run_checks(level, hosts):
+    """RLIMIT_NPROC may count the user's processes wherever they are; 80 of them must not use up a limit of 64."""
+    host = hosts("ordinary", level)
     busy = [subprocess.Popen(["/bin/sleep", "60"], user=NOBODY if IS_ROOT else None) for _ in range(80)]
     try:
-        for level in ALL_HELD:
-            host = Host("ordinary", level, world.secret)
-            try:
-                files = {"sol.py": ADD, "test_honest.py": HONEST, "uuid.py": "OURS = True\n"}
-                assert host.check(files, "test_honest.py").status == "ok"
-            finally:
-                host.close()
+        assert (
+            host.check({"sol.py": ADD, "ssl.py": "OURS = True\n", "test_honest.py": HONEST}, "test_honest.py").status
+            == "ok"
+        )
     finally:
         for process in busy:
             process.kill()
             process.wait()
 
 
-def test_environment_of_the_check_is_small_and_its_own(sandbox):
+def test_environment_of_the_check_is_small_and_its_own():
     files = {"test_e.py": "import os\n\n\ndef test_e():\n    print('NAMES', sorted(os.environ))\n    assert 0\n"}
     os.environ["MGE_CANARY"] = "x"
     try:
-        with Sandbox() as sandbox:
-            output = run(sandbox, files, "test_e.py").output
+        with Sandbox() as started_now:
+            output = run(started_now, files, "test_e.py").output
     finally:
         del os.environ["MGE_CANARY"]
     assert "MGE_CANARY" not in output
     assert "PYTHONHASHSEED" in output
     assert sys.executable not in output
+
+
+def test_runtime_below_the_temporary_folder_is_found(tmp_path):
+    """The check's own /tmp would hide a virtual environment that lies there."""
+    folder = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for name in ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments"):
+        shutil.copytree(Path(importlib.util.find_spec(name).origin).parent, packages / name)
+    shutil.copy(importlib.util.find_spec("py").origin, packages)
+    tmp_path.chmod(0o755)
+    for level in (SandboxLevel.FULL, SandboxLevel.NAMESPACES):
+        needs(level)
+        with Sandbox(level, python=str(folder / "bin/python")) as sandbox:
+            record = run(sandbox, {"sol.py": ADD, "test_sol.py": TEST}, "test_sol.py")
+            assert record.status == "ok", record

@@ -86,6 +86,11 @@ class World:
         if (outside / "canary").read_text() != "canary":
             (outside / "canary").write_text("canary")
             found.append("file overwritten")
+        state = (outside / "canary").stat()
+        if (state.st_mode & 0o777, state.st_mtime == 1) != (0o666, False):
+            (outside / "canary").chmod(0o666)
+            os.utime(outside / "canary")
+            found.append("metadata changed")
         for extra in (outside / "new", self.root / "home/.bashrc"):
             if extra.exists():
                 extra.unlink()
@@ -93,6 +98,11 @@ class World:
         if self._victim.poll() is not None:
             self._victim = self._new_victim()
             found.append("process killed")
+        if self._victim.poll() is None and os.getpriority(os.PRIO_PROCESS, self._victim.pid) == 19:
+            self._victim.kill()
+            self._victim.wait()
+            self._victim = self._new_victim()
+            found.append("process slowed down")
         for pid in self._marked():
             found.append("process left behind")
             with contextlib.suppress(ProcessLookupError):

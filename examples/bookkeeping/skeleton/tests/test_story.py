@@ -44,8 +44,7 @@ RULES = [
 ]
 
 
-@pytest.fixture
-def books():
+def household():
     journal = parse_journal(OPENING)
     rules = [parse_rule(rule) for rule in RULES]
     for line in parse_statement(STATEMENT):
@@ -53,7 +52,8 @@ def books():
     return journal
 
 
-def test_the_statement_is_booked_and_reconciles(books):
+def test_the_statement_is_booked_and_reconciles():
+    books = household()
     assert [entry.number for entry in books.entries] == [1, 2, 3, 4, 5, 6, 7]
     quarter = parse_period("2024-Q1")
     found = reconcile(books, "Assets:Bank", parse_statement(STATEMENT), quarter, Money(Decimal("1850.00"), "EUR"))
@@ -62,7 +62,8 @@ def test_the_statement_is_booked_and_reconciles(books):
     assert register(books, "Assets:Bank")[-1].balance == Decimal("1850.00")
 
 
-def test_queries_answer_questions(books):
+def test_queries_answer_questions():
+    books = household()
     text = (
         'sum(amount), count(*) where type = "expense" group by currency, month order by currency desc, sum(amount) desc'
     )
@@ -74,7 +75,8 @@ def test_queries_answer_questions(books):
     assert query_report(books, "sum(amount) where account ~ 'Expenses:Food:*'").endswith("       4.90")
 
 
-def test_reports_agree_and_survive_the_closing(books):
+def test_reports_agree_and_survive_the_closing():
+    books = household()
     quarter = parse_period("2024-Q1")
     before = income_statement(books, quarter, "EUR")
     assert before.result == Decimal("850.00")
@@ -90,7 +92,8 @@ def test_reports_agree_and_survive_the_closing(books):
     assert render_report(before, "EUR").endswith("Result           850.00")
 
 
-def test_a_reversal_undoes_an_entry(books):
+def test_a_reversal_undoes_an_entry():
+    books = household()
     books.reverse(4, date(2024, 3, 31))
     quarter = parse_period("2024-Q1")
     assert income_statement(books, quarter, "EUR").result == Decimal("1650.00")
@@ -98,7 +101,8 @@ def test_a_reversal_undoes_an_entry(books):
     assert [(row.planned, row.actual) for row in rows] == [(2400, 800), (150, Decimal("45.10"))]
 
 
-def test_books_can_be_written_and_read_again(books):
+def test_books_can_be_written_and_read_again():
+    books = household()
     for entry in books.entries:
         again = parse_entry(format_entry(entry))
         assert (again.day, again.payee, again.postings) == (entry.day, entry.payee, entry.postings)
@@ -106,7 +110,8 @@ def test_books_can_be_written_and_read_again(books):
     assert [line.value for line in exported] == [line.money.value for line in books.lines()]
 
 
-def test_a_shared_bill_is_split_without_losing_a_cent(books):
+def test_a_shared_bill_is_split_without_losing_a_cent():
+    books = household()
     parts = allocate(Money(Decimal("100.00"), "EUR"), [1, 1, 1])
     text = "2024-03-05 Dinner\n" + "".join(
         f"    Assets:Friends:P{i}  {part.value} EUR\n" for i, part in enumerate(parts)

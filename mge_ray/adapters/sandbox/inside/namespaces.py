@@ -56,7 +56,7 @@ def enter_check_view(config: RunnerConfig, check: CheckConfig) -> int:
     linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
     linux.make_read_only("/")
     writable = (WORKSPACE, TEMPORARY, SHARED_MEMORY)
-    covered = [path for path in (*config.read_only, config.code_dir) if path.startswith(writable)]
+    covered = [p for p in (*config.read_only, config.code_dir) if any(p.startswith(f"{f}/") for f in writable)]
     kept = [(path, os.open(path, os.O_PATH)) for path in covered]  # a virtual environment under /tmp, say
     harmless = linux.MS_NOSUID | linux.MS_NODEV
     for folder in writable:

@@ -106,15 +106,54 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "move_pages": (279, 239),
     "migrate_pages": (256, 238),
 }
-# without namespaces of their own, SysV objects and message queues outlive a check and unix sockets reach the host
+# without namespaces, SysV objects outlive a check, unix sockets reach the host and priorities any process of the uid
 _DENIED_WITHOUT_NAMESPACES: dict[str, tuple[int | None, int | None]] = {
     "shmget": (29, 194),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
     "semget": (64, 190),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
+    "semctl": (66, 191),
     "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
     "mq_open": (240, 180),
     "socket": (41, 198),
     "connect": (42, 203),
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
+    "inotify_add_watch": (254, 27),
 }
+# Landlock does not fence metadata, and an ordinary user's candidate owns all the user's files
+_DENIED_WITHOUT_OWN_UID: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "setxattrat": (463, 463),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+}
+_OF_ITSELF_ONLY = {"prlimit64": (302, 261), "sched_setaffinity": (203, 122)}  # their first argument is a pid
 _CLONE, _SOCKET, _SOCKETPAIR, _IOCTL, _PERSONALITY = (56, 220), (41, 198), (53, 199), (16, 29), (135, 92)
 
 _Instruction = tuple[int, int, int, int]
@@ -124,15 +163,15 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def restrict(*, own_namespaces: bool) -> None:
+def restrict(*, own_namespaces: bool, own_uid: bool) -> None:
     """Install the filter on this process and all below it; needs NO_NEW_PRIVS."""
-    code = b"".join(struct.pack("=HBBI", *step) for step in _program(own_namespaces=own_namespaces))
+    code = b"".join(struct.pack("=HBBI", *step) for step in _program(own_namespaces=own_namespaces, own_uid=own_uid))
     buffer = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     linux.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program))
 
 
-def _program(*, own_namespaces: bool) -> Iterator[_Instruction]:
+def _program(*, own_namespaces: bool, own_uid: bool) -> Iterator[_Instruction]:
     architecture = linux.machine()
     column = list(_AUDIT_ARCH).index(architecture)
     yield (_LOAD, 0, 0, _ARCH)
@@ -142,7 +181,11 @@ def _program(*, own_namespaces: bool) -> Iterator[_Instruction]:
     if architecture == "x86_64":
         yield (_JUMP_GREATER_EQUAL, 0, 1, _X32_BIT)
         yield (_RETURN, 0, 0, _MISSING)
-    denied = _DENIED if own_namespaces else {**_DENIED, **_DENIED_WITHOUT_NAMESPACES}
+    denied = dict(_DENIED)
+    if not own_namespaces:
+        denied |= _DENIED_WITHOUT_NAMESPACES
+        if not own_uid:
+            denied |= _DENIED_WITHOUT_OWN_UID
     for numbers in denied.values():
         number = numbers[column]
         if number is not None:
@@ -154,6 +197,8 @@ def _program(*, own_namespaces: bool) -> Iterator[_Instruction]:
         # a datagram pair could still send to a named socket of the host
         unmasked = [(_LOAD, 0, 0, _ARG1), (_AND, 0, 0, 0xF), (_JUMP_EQUAL, 0, 1, int(socket.SOCK_DGRAM))]
         yield from _when(_SOCKETPAIR[column], [*unmasked, (_RETURN, 0, 0, _DENY), (_RETURN, 0, 0, _ALLOW)])
+        for numbers in _OF_ITSELF_ONLY.values():
+            yield from _when(numbers[column], _deny_if((_JUMP_EQUAL, 1, 0, 0), _ARG0))
     terminal = [
         (_LOAD, 0, 0, _ARG1),
         (_JUMP_EQUAL, 1, 0, _TIOCSTI),

@@ -1,6 +1,7 @@
 """The process the candidate runs in: it gives up everything it can, then writes the workspace and runs the judge."""
 
 import fcntl
+import io
 import json
 import os
 import resource
@@ -40,6 +41,9 @@ def run(
         with os.fdopen(request_fd, "rb") as file:
             request = json.load(file)
         os.environ.update(HOME=str(temporary), TMPDIR=str(temporary))
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(line_buffering=True)  # in the order it was written, and not lost in a kill
         tempfile.tempdir = None  # remembered from the warm-up
         os.chdir(workspace)
     except BaseException as error:  # noqa: BLE001 - the border of the process
@@ -95,7 +99,7 @@ def _restrict(config: RunnerConfig, check: CheckConfig, workspace: Path, tempora
     if not isolated or landlock.interface_version():
         readable = (*config.read_only, config.code_dir)
         landlock.restrict(read_only=readable, read_write=writable)
-    seccomp.restrict(own_namespaces=isolated)
+    seccomp.restrict(own_namespaces=isolated, own_uid=config.uid is not None)
 
 
 def _limit(kind: int, value: int) -> None:

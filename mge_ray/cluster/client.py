@@ -1,0 +1,112 @@
+"""EngineClient: the coordinator as a plain object, for callers that know nothing of Ray."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import ray
+
+from mge_ray.cluster.concurrency_controller import Handle
+from mge_ray.cluster.coordinator import Progress
+from mge_ray.domain.errors import MgeRayError
+from mge_ray.domain.events import ExecutionSettings
+from mge_ray.domain.plan import Masterplan
+from mge_ray.domain.state import AtomState, ExecutionState, WaveState
+from mge_ray.pipeline.report import ExecutionReport
+
+
+class EngineClient:
+    """Blocking calls to the coordinator; what it raises on purpose is raised here."""
+
+    def __init__(self, coordinator: Handle) -> None:
+        self._coordinator = coordinator
+
+    def start(self, plan: Masterplan, settings: ExecutionSettings, execution_id: UUID | None = None) -> UUID:
+        """Start an execution; return its id once its start is journalled."""
+        started: UUID = self._call("start", plan, settings, execution_id)
+        return started
+
+    def pause(self, execution_id: UUID, reason: str = "requested") -> ExecutionState:
+        """Stop dispatching; what is in flight finishes and is kept."""
+        state: ExecutionState = self._call("pause", execution_id, reason)
+        return state
+
+    def resume(self, execution_id: UUID) -> ExecutionState:
+        """Go on."""
+        state: ExecutionState = self._call("resume", execution_id)
+        return state
+
+    def cancel(self, execution_id: UUID, reason: str = "requested") -> ExecutionState:
+        """End the execution now."""
+        state: ExecutionState = self._call("cancel", execution_id, reason)
+        return state
+
+    def state(self, execution_id: UUID) -> ExecutionState:
+        """Return how the execution stands."""
+        state: ExecutionState = self._call("state", execution_id)
+        return state
+
+    def wave(self, execution_id: UUID, wave_id: int) -> WaveState:
+        """Return how one wave stands."""
+        state: WaveState = self._call("wave", execution_id, wave_id)
+        return state
+
+    def atom(self, execution_id: UUID, atom_id: str) -> AtomState:
+        """Return how one atom stands."""
+        state: AtomState = self._call("atom", execution_id, atom_id)
+        return state
+
+    def progress(self, execution_id: UUID, since: int = 0) -> Progress:
+        """Return the execution at a glance."""
+        progress: Progress = self._call("progress", execution_id, since)
+        return progress
+
+    def wait(self, execution_id: UUID) -> ExecutionState:
+        """Return when nothing is in flight and nothing may start."""
+        state: ExecutionState = self._call("wait", execution_id)
+        return state
+
+    def report(self, execution_id: UUID) -> ExecutionReport:
+        """Return what the execution came to."""
+        report: ExecutionReport = self._call("report", execution_id)
+        return report
+
+    def accepted_codes(self, execution_id: UUID) -> dict[str, str]:
+        """Return the accepted code of every atom that succeeded."""
+        codes: dict[str, str] = self._call("accepted_codes", execution_id)
+        return codes
+
+    def snapshot(self, execution_id: UUID) -> tuple[int, dict[str, Any]]:
+        """Return how many events have been handled, and the whole state they led to."""
+        snapshot: tuple[int, dict[str, Any]] = self._call("snapshot", execution_id)
+        return snapshot
+
+    def metrics_text(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        text: bytes = self._call("metrics_text")
+        return text
+
+    def pid(self) -> int:
+        """Return the coordinator's process id."""
+        pid: int = self._call("pid")
+        return pid
+
+    def close(self) -> None:
+        """Stop driving and close the journal."""
+        self._call("close")
+
+    def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401  # each caller knows
+        try:
+            return ray.get(getattr(self._coordinator, method).remote(*arguments))
+        except ray.exceptions.RayTaskError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, MgeRayError):
+                raise cause from None
+            raise
+        except ray.exceptions.ActorUnavailableError as error:
+            raise EngineUnavailableError("the engine is restarting; ask again in a few seconds") from error
+
+
+class EngineUnavailableError(MgeRayError):
+    """The coordinator is between two lives; what it was executing goes on by itself."""

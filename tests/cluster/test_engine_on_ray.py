@@ -1,0 +1,109 @@
+"""The engine on a real local Ray: real actors and tasks, the real SDK, the simulated server, the real sandbox."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from mge_ray.adapters.journal import load_events, load_execution
+from mge_ray.domain.state import AtomStatus, ExecutionStatus
+from mge_ray.execution.recovery import replay
+from tests.cluster.conftest import numbered_plan, processes_titled
+
+
+def test_a_plan_becomes_accepted_code_and_a_report(engine):
+    plan = numbered_plan("whole", 6, 2)
+    execution_id = engine.start(plan)
+    state = engine.call("wait", execution_id)
+    assert state.status is ExecutionStatus.COMPLETED
+    assert set(engine.call("accepted_codes", execution_id)) == {atom.id for atom in plan.atoms}
+    report = engine.call("report", execution_id)
+    assert (report.precision_percent, report.acceptance_passed, report.attempts) == (100.0, True, 6)
+    assert report.total_cost_usd > 0
+    assert all(attempt.check_s > 0 for atom in report.atoms for attempt in atom.attempts)
+    assert b"v2_atoms_succeeded_total" in engine.call("metrics_text")
+
+
+def test_a_killed_coordinator_replays_to_an_equal_state_and_buys_nothing_twice(engine):
+    plan = numbered_plan("killed", 24, 2)
+    execution_id = engine.start(plan)
+    engine.until(execution_id, lambda state: state.atoms_succeeded >= 3 and state.atoms_in_flight)
+    handled, snapshot = engine.call("snapshot", execution_id)
+    pid = engine.call("pid")
+    os.kill(pid, signal.SIGKILL)
+    state = engine.until(execution_id, lambda state: state.status is not ExecutionStatus.RUNNING)
+    assert engine.call("pid") != pid
+    assert state.status is ExecutionStatus.COMPLETED
+    written = load_events(engine.config.db_url, execution_id)
+    assert any(event.kind == "coordinator_restarted" for event in written)
+    assert replay(execution_id, plan, written[:handled]).snapshot() == snapshot
+    bought = {atom_id: of["billed_answers"] for atom_id, of in engine.stats()["atoms"].items() if "killed" in atom_id}
+    assert bought == {f"killed{number}": 1 for number in range(24)}
+    assert load_execution(engine.config.db_url, execution_id).state.atoms_succeeded == 24
+
+
+def test_a_killed_gateway_costs_unknown_spend_and_no_atom(engine):
+    plan = numbered_plan("lost", 6, 1)
+    execution_id = engine.start(plan)
+    engine.until(execution_id, lambda state: state.atoms_in_flight == 6)
+    (pid,) = processes_titled(engine.mark, "ray::LLMGateway")
+    os.kill(pid, signal.SIGKILL)
+    assert engine.call("wait", execution_id).status is ExecutionStatus.COMPLETED
+    report = engine.call("report", execution_id)
+    assert report.calls.by_kind == {"gateway_lost:unknown": 6}
+    assert report.unknown_cost_usd > 0
+    bought = sum(of["billed_answers"] for atom_id, of in engine.stats()["atoms"].items() if "lost" in atom_id)
+    assert report.calls.answers <= bought <= report.calls.answers + report.calls.unknown_spend
+
+
+def test_a_check_that_loses_three_workers_fails_its_atom_alone(engine):
+    plan = numbered_plan("worker", 2, 1, test_body="time.sleep(5)")
+    execution_id = engine.start(plan)
+    for _ in range(30):
+        for pid in processes_titled(engine.mark, "ray::check wave"):
+            os.kill(pid, signal.SIGKILL)
+        if engine.call("state", execution_id).status is not ExecutionStatus.RUNNING:
+            break
+        time.sleep(1)
+    state = engine.call("wait", execution_id)
+    assert (state.status, state.atoms_failed) == (ExecutionStatus.FAILED, 2)
+    atom = engine.call("atom", execution_id, "worker0")
+    assert atom.status is AtomStatus.FAILED
+    assert "ended 3 workers" in atom.cause
+
+
+def test_pause_dispatches_nothing_and_resume_goes_on(engine):
+    execution_id = engine.start(numbered_plan("paused", 12, 2), max_concurrency=2)
+    engine.until(execution_id, lambda state: state.atoms_succeeded >= 1)
+    assert engine.call("pause", execution_id).status is ExecutionStatus.PAUSED
+    engine.until(execution_id, lambda state: not state.atoms_in_flight)
+    requests = engine.stats()["requests"]
+    time.sleep(1)
+    assert engine.stats()["requests"] == requests
+    assert engine.call("resume", execution_id).status is ExecutionStatus.RUNNING
+    assert engine.call("wait", execution_id).status is ExecutionStatus.COMPLETED
+    assert engine.call("wave", execution_id, 2).atoms_succeeded == 6
+
+
+def test_cancel_ends_the_execution_and_gives_up_what_is_in_flight(engine):
+    execution_id = engine.start(numbered_plan("cancelled", 6, 1), max_concurrency=2)
+    engine.until(execution_id, lambda state: state.atoms_in_flight)
+    state = engine.call("cancel", execution_id)
+    assert (state.status, state.atoms_in_flight) == (ExecutionStatus.CANCELLED, 0)
+
+
+def test_an_atom_times_out_while_its_check_runs(engine):
+    execution_id = engine.start(numbered_plan("timeout", 1, 1, test_body="time.sleep(20)"), atom_timeout_s=3.0)
+    assert engine.call("wait", execution_id).status is ExecutionStatus.FAILED
+    assert "3 s in flight" in engine.call("atom", execution_id, "timeout0").cause
+
+
+def test_an_engine_with_other_settings_is_refused(engine):
+    from mge_ray.cluster.engine import open_engine  # noqa: PLC0415
+    from mge_ray.cluster.session import SessionError  # noqa: PLC0415
+
+    with pytest.raises(SessionError, match="generate_limit"):
+        open_engine(engine.config.model_copy(update={"generate_limit": 11}))
