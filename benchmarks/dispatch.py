@@ -108,7 +108,7 @@ def run(plan: Masterplan, url: str, folder: str, arguments: argparse.Namespace) 
     checks = sorted(attempt.check_s for atom in report.atoms for attempt in atom.attempts)
     print(f"{state.status.value}: {report.atoms_succeeded}/{report.atoms_total} atoms, {arguments.waves} waves,")
     print(
-        f"  {arguments.leases} leases, {arguments.latency:g} s simulated latency, {cores} cores, sandbox {level or 'off'}"
+        f"  {arguments.leases} leases, {arguments.latency:g} s simulated latency, {cores} cores, {level or 'no checks'}"
     )
     print(f"  wall {wall_s:.1f} s, latency bound {latency_bound_s:.1f} s: {wall_s / latency_bound_s:.3f} x")
     if arguments.checks:

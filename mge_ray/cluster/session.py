@@ -57,6 +57,7 @@ def local_session(*, num_cpus: int | None = None) -> Iterator[str]:
         start_new_session=True,
     )
     os.environ[MARK] = mark
+    _reread_authentication()
     try:
         _init(address="local", num_cpus=num_cpus, object_store_memory=OBJECT_STORE_BYTES, _temp_dir=folder)
         yield mark
@@ -87,6 +88,14 @@ def _init(**options: Any) -> None:  # noqa: ANN401  # ray.init's own options
     if options["address"] == "local":
         options["include_dashboard"] = False
     ray.init(namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False, **options)
+
+
+def _reread_authentication() -> None:
+    """Make Ray see the mode and token set above where it has read others before; its own tests do the same."""
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # noqa: PLC0415
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _shutdown() -> None:

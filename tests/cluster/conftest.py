@@ -60,7 +60,7 @@ class Engine:
         raise AssertionError(f"it never came: {state}")
 
     def stats(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.url}/stats") as answer:
+        with urllib.request.urlopen(f"{self.url}/stats") as answer:  # noqa: S310  # our own server
             return json.load(answer)
 
 

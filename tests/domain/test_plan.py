@@ -166,6 +166,10 @@ def test_a_plan_survives_its_json_form():
     assert Masterplan.model_validate_json(made.model_dump_json()) == made
 
 
+def test_what_is_reached_on_two_ways_stands_once_in_a_closure():
+    assert plan("z, a -> b, a -> c, b -> d, c -> d").closure("d") == ("a", "b", "c")
+
+
 def test_dependents_are_the_reverse_of_dependencies():
     assert plan("a -> b, a -> c").dependents == {"a": ("b", "c"), "b": (), "c": ()}
 

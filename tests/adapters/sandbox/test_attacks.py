@@ -50,13 +50,15 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_attack_succeeds_without_a_sandbox(attack, world, tmp_path):
+    if attack.name == "loads_a_bpf_map" and not IS_ROOT:
+        pytest.skip("an ordinary user cannot even succeed without a sandbox")
     world.damage()
     values = {**world.values(control=True), **attack.control}
     (tmp_path / "candidate.py").write_text(attack.source(values))
     mode = "same" if attack.same_process else "fork"
     command = [sys.executable, str(HERE / "control.py"), mode, str(tmp_path)]
     if attack.needs_root and not IS_ROOT:
-        command = ["unshare", "--map-root-user", "--net", *command]
+        command = ["unshare", "--map-root-user", "--net", "--mount", "--uts", *command]
     control = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

@@ -1,0 +1,332 @@
+"""Random plans, random events: what must hold whatever happens."""
+
+from __future__ import annotations
+
+from hypothesis import assume
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from mge_ray.domain import commands as c
+from mge_ray.domain import events as e
+from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.cost import to_nano
+from mge_ray.domain.errors import IllegalTransitionError
+from mge_ray.domain.generation import Billing, CallFailure, FailureKind, StopReason
+from mge_ray.domain.machine import ACCEPTANCE, ExecutionMachine
+from mge_ray.domain.plan import Masterplan
+from mge_ray.domain.progress import execution_state
+from mge_ray.domain.state import ATOM_TRANSITIONS, TRANSITIONS, AtomStatus, ExecutionStatus
+from tests.builders import EXECUTION_ID, PASSED, failed, generation, settings
+from tests.properties import atom_lists, driven_far
+
+BUDGET_USD = 2.0
+GATEWAYS = ["g1", "g2"]
+shares = st.sampled_from([0.0, 0.5, 1.0])
+picks = st.integers(0, 99)
+
+
+class Executions(RuleBasedStateMachine):
+    """An ExecutionMachine beside a ledger of what it was given and what it asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 1_000.0
+        self.events = []
+        self.calls = {}  # call id -> (atom id, gateway, dollars reserved): those whose answer is awaited
+        self.given_up = {}  # the same, for those that nobody awaits
+        self.checks = {}  # atom id -> call id
+        self.accepting = False
+        self.leases = {}  # lease id -> pool
+        self.leases_made = 0
+        self.call_ids_seen = set()
+        self.ends = {}  # atom id -> AtomFinished
+        self.waves_finished = []
+        self.machine = None
+
+    @initialize(listed=atom_lists(), acceptance=st.booleans(), tries=st.integers(1, 3), attempts=st.integers(1, 3))
+    def begin(self, listed, acceptance, tries, attempts):
+        files = {"tests/test_all.py": ""} if acceptance else {}
+        plan = Masterplan(
+            name="plan", atoms=tuple(listed), files=files, acceptance_tests=("tests",) if acceptance else ()
+        )
+        self.machine = ExecutionMachine(EXECUTION_ID, plan)
+        policy = {"model": "m", "accepts_sampling": True, "max_attempts": attempts, "backoff_base_s": 2.0}
+        run_settings = settings(
+            policy=policy, budget_usd=BUDGET_USD, max_transport_tries=tries, atom_timeout_s=60.0, max_worker_losses=2
+        )
+        self.send(e.ExecutionStarted(self.now, run_settings))
+
+    # ---- sending, and looking at what comes back ---------------------------------------------------------------------
+
+    def send(self, event):
+        atom_id = getattr(event, "atom_id", ACCEPTANCE)
+        before = self.machine.atoms[atom_id].status if atom_id else None
+        outcome = self.machine.handle(event)
+        self.events.append(event)
+        if atom_id and (before, type(event)) in ATOM_TRANSITIONS:
+            after = self.machine.atoms[atom_id].status
+            cancelled_late = (before, after) == (before, before)
+            assert after in ATOM_TRANSITIONS[before, type(event)] or cancelled_late
+        for item in outcome:
+            self.note(item, event)
+        return outcome
+
+    def note(self, item, event):
+        if isinstance(item, c.Release):
+            assert self.leases.pop(item.lease_id) is item.pool
+        elif isinstance(item, c.AtomFinished):
+            assert item.atom_id not in self.ends
+            self.ends[item.atom_id] = item
+        elif isinstance(item, c.WaveFinished):
+            self.waves_finished.append(item.wave_id)
+        elif isinstance(item, c.Abandon):
+            self.give_up(item.call_id)
+        elif isinstance(item, c.Generate):
+            self.note_call(item, event)
+        elif isinstance(item, c.Execute):
+            self.checks[item.atom_id] = item.call_id
+        elif isinstance(item, c.Accept):
+            self.accepting = True
+
+    def note_call(self, command, event):
+        if isinstance(event, e.CoordinatorRestarted):
+            assert self.calls[command.call_id][:2] == (command.atom_id, command.gateway)
+            return
+        assert command.call_id not in self.call_ids_seen
+        self.call_ids_seen.add(command.call_id)
+        assert command.atom_id not in [atom_id for atom_id, _, _ in self.calls.values()]
+        assert command.atom_id not in self.checks
+        atom = self.machine.plan.atom(command.atom_id)
+        codes = self.machine.accepted_codes()
+        assert all(dependency in codes for dependency in atom.depends_on)
+        for wave in self.machine.plan.waves[: self.machine.plan.wave_of[command.atom_id] - 1]:
+            assert all(self.machine.atoms[a].status.ended for a in wave.atom_ids)
+        self.calls[command.call_id] = (command.atom_id, command.gateway, event.reserved_usd)
+
+    def give_up(self, call_id):
+        if call_id in self.calls:
+            self.given_up[call_id] = self.calls.pop(call_id)
+        else:
+            self.checks = {a: c_id for a, c_id in self.checks.items() if c_id != call_id}
+            self.accepting = self.accepting and call_id != ""
+
+    def pick(self, things, number):
+        listed = sorted(things)
+        assume(listed)
+        return listed[number % len(listed)]
+
+    @property
+    def running(self):
+        return self.machine.status is ExecutionStatus.RUNNING
+
+    # ---- what may happen ---------------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 3.0, 30.0, 90.0]))
+    def time_passes(self, seconds):
+        self.now += seconds
+        for atom_id in self.machine.overdue(now=self.now):
+            self.send(e.AtomTimedOut(self.now, atom_id))
+
+    @rule(pool=st.sampled_from(Pool), number=picks, usd=st.sampled_from([0.0, 0.1, 1 / 3, 0.9]), where=picks)
+    def grant(self, pool, number, usd, where):
+        self.grant_one(pool, number, usd, self.pick(GATEWAYS, where))
+
+    def grant_one(self, pool, number, usd, gateway):
+        atom_id = self.pick(self.machine.ready(pool, now=self.now, limit=100), number)
+        self.leases_made += 1
+        lease_id = f"lease {self.leases_made}"
+        if pool is Pool.EXECUTE:
+            usd, gateway = 0.0, ""
+        event = e.LeaseGranted(self.now, pool, atom_id, lease_id, usd, gateway)
+        if pool is Pool.GENERATE and not self.machine.money.fits(usd):
+            self.must_be_refused(event)
+            return
+        self.leases[lease_id] = pool
+        (command,) = self.send(event)
+        expected = c.Generate if pool is Pool.GENERATE else c.Accept if atom_id == ACCEPTANCE else c.Execute
+        assert isinstance(command, expected)
+
+    @rule(number=picks, share=shares, stop=st.sampled_from(StopReason), code=st.sampled_from([None, "x\n"]))
+    def an_answer_arrives(self, number, share, stop, code):
+        call_id = self.pick(self.calls, number)
+        atom_id, _, usd = self.calls.pop(call_id)
+        self.send(e.GenerationArrived(self.now, atom_id, call_id, generation(code, usd=usd * share, stop_reason=stop)))
+
+    @rule(number=picks, share=shares, kind=st.sampled_from(FailureKind), billing=st.sampled_from(Billing))
+    def a_call_fails(self, number, share, kind, billing):
+        call_id = self.pick(self.calls, number)
+        atom_id, _, usd = self.calls.pop(call_id)
+        why = CallFailure(kind, "in a test", billing, cost_usd=usd * share)
+        self.send(e.GenerationFailed(self.now, atom_id, call_id, why))
+
+    @precondition(lambda self: self.given_up)
+    @rule(number=picks, share=shares, answered=st.booleans())
+    def a_late_call_ends(self, number, share, answered):
+        call_id = self.pick(self.given_up, number)
+        atom_id, _, usd = self.given_up.pop(call_id)
+        statuses = {a: record.status for a, record in self.machine.atoms.items()}
+        if answered:
+            self.send(e.GenerationArrived(self.now, atom_id, call_id, generation(usd=usd * share)))
+        else:
+            self.send(e.GenerationFailed(self.now, atom_id, call_id, CallFailure(FailureKind.TIMEOUT, "late")))
+        assert statuses == {a: record.status for a, record in self.machine.atoms.items()}
+
+    @precondition(lambda self: self.checks)
+    @rule(number=picks, verdict=st.sampled_from([PASSED, PASSED, failed()]))
+    def a_verdict_comes(self, number, verdict):
+        atom_id = self.pick(self.checks, number)
+        self.send(e.AtomExecuted(self.now, atom_id, self.checks.pop(atom_id), verdict))
+
+    @precondition(lambda self: self.checks)
+    @rule(number=picks)
+    def a_worker_dies(self, number):
+        atom_id = self.pick(self.checks, number)
+        self.send(e.WorkerLost(self.now, atom_id, self.checks.pop(atom_id), "gone"))
+
+    @precondition(lambda self: self.accepting)
+    @rule(event=st.sampled_from([PASSED, failed(), "lost"]))
+    def acceptance_ends(self, event):
+        self.accepting = False
+        lost = event == "lost"
+        self.send(e.AcceptanceLost(self.now, "gone") if lost else e.AcceptanceFinished(self.now, event))
+
+    @precondition(lambda self: self.running)
+    @rule()
+    def pause(self):
+        self.send(e.PauseRequested(self.now))
+        for pool in Pool:
+            assert self.machine.ready(pool, now=self.now + 1e6, limit=100) == []
+        for atom_id in [*self.machine.atoms, ACCEPTANCE]:
+            for pool in Pool:
+                self.must_be_refused(e.LeaseGranted(self.now, pool, atom_id, "lease"))
+
+    @precondition(lambda self: self.machine.status is ExecutionStatus.PAUSED)
+    @rule()
+    def resume(self):
+        self.send(e.ResumeRequested(self.now))
+
+    @precondition(lambda self: not self.machine.status.ended and len(self.events) > 40)
+    @rule(sure=picks)
+    def cancel(self, sure):
+        assume(sure > 90)
+        self.send(e.CancelRequested(self.now))
+        assert self.calls == self.checks == {}
+
+    @precondition(lambda self: not self.machine.status.ended)
+    @rule(live=st.sets(st.sampled_from(GATEWAYS)), after_s=st.sampled_from([0.0, 5.0, 10_000.0]))
+    def the_coordinator_restarts(self, live, after_s):
+        self.now += after_s
+        lost = {call_id: call for call_id, call in self.calls.items() if call[1] not in live}
+        checks, self.checks = self.checks, {}
+        self.send(e.CoordinatorRestarted(self.now, tuple(sorted(live))))
+        self.calls = {call_id: call for call_id, call in self.calls.items() if call_id not in lost}
+        self.given_up |= lost
+        assert self.checks == checks
+        if after_s:
+            assert self.machine.overdue(now=self.now) == []
+
+    @rule(event_type=st.sampled_from(e.EVENT_TYPES), number=picks)
+    def something_impossible(self, event_type, number):
+        atom_id = self.pick(self.machine.atoms, number)
+        event = {
+            e.ExecutionStarted: lambda: e.ExecutionStarted(self.now, settings()),
+            e.LeaseGranted: lambda: e.LeaseGranted(self.now, Pool.GENERATE, atom_id, "lease"),
+            e.AtomTimedOut: lambda: e.AtomTimedOut(self.now, atom_id),
+            e.ResumeRequested: lambda: e.ResumeRequested(self.now),
+            e.PauseRequested: lambda: e.PauseRequested(self.now),
+            e.CancelRequested: lambda: e.CancelRequested(self.now),
+            e.CoordinatorRestarted: lambda: e.CoordinatorRestarted(self.now),
+        }.get(event_type, lambda: None)()
+        record = self.machine.atoms[atom_id]
+        atom_refuses = isinstance(event, e.AtomTimedOut) and not record.in_flight
+        atom_refuses |= isinstance(event, e.LeaseGranted) and record.status is not AtomStatus.READY
+        assume(event is not None and ((self.machine.status, event_type) not in TRANSITIONS or atom_refuses))
+        self.must_be_refused(event)
+
+    def must_be_refused(self, event):
+        before = self.machine.snapshot()
+        try:
+            self.machine.handle(event)
+        except IllegalTransitionError:
+            assert self.machine.snapshot() == before
+        else:
+            raise AssertionError(f"{event} was allowed")
+
+    # ---- what always holds -------------------------------------------------------------------------------------------
+
+    @invariant()
+    def money_stays_within_the_limit(self):
+        money = self.machine.money
+        assert min(money.spent_nano, money.reserved_nano, money.unknown_nano) >= 0
+        assert money.spent_nano + money.reserved_nano + money.unknown_nano <= to_nano(BUDGET_USD)
+        assert set(money.reservations) == set(self.calls)
+
+    @invariant()
+    def everything_in_flight_holds_its_lease_and_nothing_else_does(self):
+        held = self.machine.held_leases()
+        assert {lease: pool for pool, leases in held.items() for lease in leases} == self.leases
+        assert {pool: len(leases) for pool, leases in held.items()} == self.machine.flying
+        assert self.machine.flying == {Pool.GENERATE: len(self.calls), Pool.EXECUTE: len(self.checks) + self.accepting}
+
+    @invariant()
+    def what_is_told_is_true(self):
+        seen = execution_state(self.machine)
+        statuses = [record.status for record in self.machine.atoms.values()]
+        assert seen.atoms_succeeded == statuses.count(AtomStatus.SUCCEEDED)
+        assert seen.atoms_failed == statuses.count(AtomStatus.FAILED)
+        assert seen.atoms_blocked == statuses.count(AtomStatus.BLOCKED)
+        assert len(self.ends) == seen.atoms_succeeded + seen.atoms_failed
+        assert 0 <= seen.retry_rate <= 1
+        assert self.waves_finished == sorted(set(self.waves_finished))
+
+    @invariant()
+    def attempts_and_failures_are_within_their_bounds(self):
+        policy = self.machine.settings.policy
+        for record in self.machine.atoms.values():
+            assert len(record.attempts) <= policy.max_attempts
+            assert [attempt.number for attempt in record.attempts] == list(range(1, len(record.attempts) + 1))
+
+    @invariant()
+    def completed_means_everything_passed(self):
+        if self.machine.status is ExecutionStatus.COMPLETED:
+            assert len(self.machine.accepted_codes()) == len(self.machine.atoms)
+            accepted = self.machine.acceptance_result
+            assert not self.machine.plan.acceptance_tests or (accepted is not None and accepted.passed)
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    def teardown(self):
+        if self.machine is None:
+            return
+        self.drive_to_an_end()
+        again = ExecutionMachine(EXECUTION_ID, self.machine.plan)
+        for event in self.events:
+            again.handle(e.decode(e.encode(event)))
+        assert again.snapshot() == self.machine.snapshot()
+        assert execution_state(again) == execution_state(self.machine)
+
+    def drive_to_an_end(self):
+        for _ in range(400):
+            if self.machine.status.ended:
+                break
+            if self.machine.status is ExecutionStatus.PAUSED:
+                self.resume()
+            for call_id in list(self.calls):
+                atom_id, _, _ = self.calls.pop(call_id)
+                self.send(e.GenerationArrived(self.now, atom_id, call_id, generation(usd=0.0)))
+            for atom_id in list(self.checks):
+                self.send(e.AtomExecuted(self.now, atom_id, self.checks.pop(atom_id), PASSED))
+            if self.accepting:
+                self.acceptance_ends(PASSED)
+            for pool in Pool:
+                for _ in self.machine.ready(pool, now=self.now, limit=100):
+                    self.grant_one(pool, 0, 0.0, "g1")
+            self.now = max(self.now, self.machine.next_wake() or 0.0)
+        assert self.machine.status.ended
+        assert self.leases == {}
+        assert self.machine.settled
+        assert self.machine.money.reserved_nano == 0
+
+
+TestExecutions = Executions.TestCase
+TestExecutions.settings = driven_far
