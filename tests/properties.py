@@ -23,9 +23,9 @@ driven_far = settings(bounded, max_examples=60, stateful_step_count=60)
 
 
 @st.composite
-def atom_lists(draw, most: int = 8):
+def atom_lists(draw, least: int = 1, most: int = 8):
     """Draw atoms in which each may depend on any that came before it, listed in any order."""
-    count = draw(st.integers(1, most))
+    count = draw(st.integers(least, most))
     made = []
     for number in range(count):
         earlier = draw(st.sets(st.integers(0, number - 1), max_size=3)) if number else set()

@@ -6,8 +6,11 @@ that kills its worker must be counted, and the machine counts.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import ray
 
@@ -19,6 +22,8 @@ from mge_ray.execution.ports import Candidate
 from mge_ray.wiring.build import forget_secrets, validator
 from mge_ray.wiring.settings import EngineConfig
 
+SHIPMENTS_KEPT = 8
+
 
 @lru_cache(maxsize=1)
 def _validator(config: EngineConfig) -> AtomicValidator:
@@ -26,20 +31,46 @@ def _validator(config: EngineConfig) -> AtomicValidator:
     return validator(config)
 
 
-def judge(
-    config: EngineConfig, plan: Masterplan, accepted: Mapping[str, str], atom_id: str, code: str
-) -> ValidationResult:
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """What all checks of a wave share, by reference: a worker fetches and unpacks each part once, not once a check.
+
+    References inside a container are not resolved by Ray, which is what leaves that to the worker.
+    """
+
+    config: EngineConfig
+    plan: ray.ObjectRef[Masterplan]
+    accepted: ray.ObjectRef[dict[str, str]]
+
+
+_unpacked: OrderedDict[str, Any] = OrderedDict()
+
+
+def _unpack(ref: ray.ObjectRef[Any]) -> Any:  # noqa: ANN401  # whatever was shipped
+    key = ref.hex()
+    if key not in _unpacked:
+        _unpacked[key] = ray.get(ref)
+        while len(_unpacked) > SHIPMENTS_KEPT:
+            _unpacked.popitem(last=False)
+    return _unpacked[key]
+
+
+def judge(shipment: Shipment, atom_id: str, code: str) -> ValidationResult:
     """Judge `code` as the atom's, on top of the accepted code of its dependency closure."""
-    if not config.checks:
+    if not shipment.config.checks:
         return ValidationResult()
+    plan: Masterplan = _unpack(shipment.plan)
+    accepted: dict[str, str] = _unpack(shipment.accepted)
     closure = (AcceptedAtom(atom=plan.by_id[a], code=accepted.get(a)) for a in plan.closure(atom_id))
     candidate = Candidate(plan.by_id[atom_id], code, tuple(closure), plan.files, plan.validation)
-    return _validator(config).judge(candidate)
+    return _validator(shipment.config).judge(candidate)
 
 
-def judge_project(config: EngineConfig, plan: Masterplan, accepted: Mapping[str, str]) -> ValidationResult:
-    """Run the plan's acceptance tests on the project assembled from `accepted`."""
-    return _validator(config).judge_acceptance(plan, accepted) if config.checks else ValidationResult()
+def judge_project(shipment: Shipment) -> ValidationResult:
+    """Run the plan's acceptance tests on the project assembled from the accepted code."""
+    if not shipment.config.checks:
+        return ValidationResult()
+    return _validator(shipment.config).judge_acceptance(_unpack(shipment.plan), _unpack(shipment.accepted))
 
 
 def judge_alone(config: EngineConfig, candidate: Candidate) -> ValidationResult:
@@ -47,9 +78,16 @@ def judge_alone(config: EngineConfig, candidate: Candidate) -> ValidationResult:
     return _validator(config).judge(candidate)
 
 
+def warm_up(config: EngineConfig) -> None:
+    """Import what checks need and start the sandbox, before the first answer arrives."""
+    if config.checks:
+        _validator(config)
+
+
 execute_atom = ray.remote(num_cpus=1, max_retries=0)(judge)
-judge_candidate = ray.remote(num_cpus=1, max_retries=0)(judge_alone)
 accept_project = ray.remote(num_cpus=1, max_retries=0)(judge_project)
+judge_candidate = ray.remote(num_cpus=1, max_retries=0)(judge_alone)
+prepare_worker = ray.remote(num_cpus=1, max_retries=0)(warm_up)
 
 
 class ClusterValidator:
@@ -65,5 +103,6 @@ class ClusterValidator:
 
     async def accept(self, plan: Masterplan, codes: Mapping[str, str]) -> ValidationResult:
         """Run the plan's acceptance tests."""
-        verdict: ValidationResult = await accept_project.remote(self._config, plan, dict(codes))
+        shipment = Shipment(self._config, ray.put(plan), ray.put(dict(codes)))
+        verdict: ValidationResult = await accept_project.remote(shipment)
         return verdict

@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from mge_ray.adapters.message_request import MessageRequest, build_request
-from mge_ray.cluster.atom_task import accept_project, execute_atom
+from mge_ray.cluster.atom_task import Shipment, accept_project, execute_atom
 from mge_ray.cluster.llm_gateway import LLMGatewayPool
 from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
 from mge_ray.domain.commands import Abandon, Accept, Execute, Generate
@@ -55,7 +55,7 @@ class RayWork:
         self._flights: dict[ray.ObjectRef[Any], _Flight] = {}
         self._quoted: dict[str, MessageRequest] = {}
         self._plan_ref = ray.put(self._plan)
-        self._accepted_ref: tuple[int, ray.ObjectRef[Any]] | None = None
+        self._shipped: tuple[tuple[int, bool], Shipment] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray.wait")
 
     def quote_usd(self, command: Generate) -> float:
@@ -77,11 +77,11 @@ class RayWork:
             self._flights[ref] = _Flight(Generate, command.atom_id, command.call_id, command.gateway)
         elif isinstance(command, Execute):
             ref = execute_atom.options(name=f"check wave {self._machine.current_wave}").remote(
-                self._config, self._plan_ref, self._accepted(), command.atom_id, command.code
+                self._shipment(), command.atom_id, command.code
             )
             self._flights[ref] = _Flight(Execute, command.atom_id, command.call_id)
         elif isinstance(command, Accept):
-            ref = accept_project.options(name="acceptance").remote(self._config, self._plan_ref, self._accepted())
+            ref = accept_project.options(name="acceptance").remote(self._shipment())
             self._flights[ref] = _Flight(Accept)
         elif isinstance(command, Abandon):
             self._abandon(command)
@@ -108,14 +108,13 @@ class RayWork:
         atoms = self._machine.atoms
         return [AcceptedAtom(atom=self._plan.by_id[d], code=atoms[d].code) for d in atom.depends_on]
 
-    def _accepted(self) -> ray.ObjectRef[Any]:
-        """Return the accepted code of all earlier waves: constant during a wave, so it is shipped once per wave."""
-        wave = self._machine.current_wave
-        done = wave == len(self._plan.waves) and self._machine.open_in_wave == 0
-        key = wave + done
-        if self._accepted_ref is None or self._accepted_ref[0] != key:
-            self._accepted_ref = (key, ray.put(self._machine.accepted_codes()))
-        return self._accepted_ref[1]
+    def _shipment(self) -> Shipment:
+        """Return what the checks of this wave share: the accepted code of all earlier waves is constant during it."""
+        wave, machine = self._machine.current_wave, self._machine
+        key = (wave, wave == len(self._plan.waves) and machine.open_in_wave == 0)
+        if self._shipped is None or self._shipped[0] != key:
+            self._shipped = key, Shipment(self._config, self._plan_ref, ray.put(machine.accepted_codes()))
+        return self._shipped[1]
 
     def _abandon(self, command: Abandon) -> None:
         self._pool.acknowledge(command.call_id, command.gateway)

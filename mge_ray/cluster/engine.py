@@ -8,6 +8,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mge_ray.adapters.sandbox import SandboxLevel, probe_level
+from mge_ray.cluster.atom_task import prepare_worker
 from mge_ray.cluster.client import EngineClient
 from mge_ray.cluster.concurrency_controller import ConcurrencyControllerActor, Handle
 from mge_ray.cluster.coordinator import ExecutionCoordinatorActor
@@ -17,7 +18,8 @@ from mge_ray.domain.concurrency import Pool
 from mge_ray.wiring.build import forget_secrets
 from mge_ray.wiring.settings import EngineConfig
 
-CHECKS_PER_CPU = 2
+CHECKS_PER_CPU = 8
+"""One that runs, and some at hand: a turn of the dispatch loop takes longer than the smallest check."""
 CALLS_AT_ONCE = 10_000
 """Ray's own limit for an async actor; ours are the leases."""
 
@@ -38,6 +40,8 @@ def open_engine(config: EngineConfig) -> EngineClient:
     coordinator: Handle = _detached(
         ExecutionCoordinatorActor, COORDINATOR, max_concurrency=CALLS_AT_ONCE, **where
     ).remote(config, controller, gateways)
+    for _ in range(_cpus()):
+        prepare_worker.options(name="warm up").remote(config)
     running: EngineConfig = ray.get(coordinator.config.remote())
     if running.comparable() != config.comparable():
         differing = sorted(

@@ -14,7 +14,7 @@ CALLS_PER_GATEWAY = 500
 class EngineConfig(BaseModel):
     """One engine's configuration; equal ones can share a coordinator. Seconds, calls in flight.
 
-    `execute_limit` None means two checks a CPU: one that runs and one at hand. `driver_pid` is set on a local run
+    `execute_limit` None means eight checks a CPU: one that runs and some at hand. `driver_pid` is set on a local run
     alone: when that process is gone, nothing is bought any more.
     """
 

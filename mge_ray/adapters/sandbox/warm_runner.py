@@ -40,7 +40,7 @@ class WarmRunner:
     def __init__(self, level: SandboxLevel, *, python: str, warm: bool) -> None:
         self._host_pid = os.getpid()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
-        self._scratch = tempfile.mkdtemp(prefix="mge-sandbox-")
+        self._scratch = "" if level is SandboxLevel.FULL else tempfile.mkdtemp(prefix=f"mge-sandbox-{self._host_pid}-")
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process: subprocess.Popen[bytes] | None = None
         self._uid = runtime.fresh_uid()
@@ -91,18 +91,19 @@ class WarmRunner:
             if self._uid is not None:
                 _kill_all_of(self._uid)
         self._errors.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        if self._scratch and self._host_pid == os.getpid():
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _start(self, level: SandboxLevel, python: str, theirs: socket.socket, *, warm: bool) -> None:
         found = runtime.runtime_of(python)
-        if self._uid is not None:
+        if self._uid is not None and self._scratch:
             os.chown(self._scratch, self._uid, self._uid)
         config = RunnerConfig(
             level=level.value,
             control_fd=theirs.fileno(),
             code_dir=str(runtime.INSIDE),
             read_only=found.read_only,
-            scratch=str(Path(self._scratch).resolve()),
+            scratch=str(Path(self._scratch).resolve()) if self._scratch else "",
             uid=self._uid,
             warm=warm,
         )

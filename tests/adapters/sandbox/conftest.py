@@ -1,6 +1,7 @@
 import pytest
 
 from mge_ray.adapters.sandbox import SandboxLevel
+from tests.adapters.sandbox.campaign import Campaigns
 from tests.adapters.sandbox.hosts import Host, needs
 from tests.adapters.sandbox.world import IS_ROOT, World
 
@@ -28,6 +29,20 @@ def hosts(world):
     yield get
     for host in running.values():
         host.close()
+
+
+@pytest.fixture(scope="session")
+def campaigns(request):
+    """The attacks that are to be tested, by user and level."""
+    wanted = {}
+    for item in request.session.items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if "attack" in parameters:
+            key = parameters.get("user"), parameters.get("level")
+            wanted.setdefault(key, []).append(parameters["attack"])
+    campaigns = Campaigns(wanted)
+    yield campaigns
+    campaigns.close()
 
 
 @pytest.fixture(params=USERS)

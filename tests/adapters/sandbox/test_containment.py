@@ -1,7 +1,9 @@
 """Containment over more than one check: forging, leftovers, death of host or runner, and the choice of the level."""
 
 import os
+import shutil
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -192,6 +194,8 @@ def test_everything_below_dies_with_the_host(level, user, hosts, world):
     assert wait_until(lambda: len(marked(mark)) >= 4)
     host.kill()
     assert wait_until(lambda: not marked(mark))
+    for left in Path(tempfile.gettempdir()).glob(f"mge-sandbox-{host.process.pid}-*"):
+        shutil.rmtree(left)  # an empty folder is all that stays
 
 
 def test_sandbox_goes_on_after_its_runner_was_killed():

@@ -109,9 +109,12 @@ def _run(config: RunnerConfig, check: CheckConfig, handles: _Handles, verdict: b
     deadline = time.monotonic() + check.wall_s
     child = os.fork()
     if child == 0:
-        test_process.run(
-            config, check, handles.room, request_fd=handles.request_fd, verdict_fd=verdict_w, output_fd=output_w
-        )
+        try:
+            test_process.run(
+                config, check, handles.room, request_fd=handles.request_fd, verdict_fd=verdict_w, output_fd=output_w
+            )
+        finally:
+            os._exit(1)
     for fd in (handles.request_fd, verdict_w, output_w):
         os.close(fd)
     pidfd = os.pidfd_open(child)
