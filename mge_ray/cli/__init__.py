@@ -11,7 +11,7 @@ import typer
 
 from mge_ray.cli import check, doctor, init, run, schema, simulate, status
 from mge_ray.cli.exits import BAD_INPUT, STOPPED_EARLY
-from mge_ray.domain.errors import MgeRayError
+from mge_ray.domain.errors import EngineUnavailableError, MgeRayError
 
 app = typer.Typer(
     name="mge-ray",
@@ -28,6 +28,9 @@ def main() -> None:
     """Run the command line and exit."""
     try:
         code = app(standalone_mode=False)
+    except EngineUnavailableError as error:
+        _say(str(error))
+        sys.exit(STOPPED_EARLY)
     except MgeRayError as error:
         _say(str(error))
         sys.exit(BAD_INPUT)

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 
 from mge_ray.adapters.prices import parse_price
+from mge_ray.adapters.sandbox import SandboxLevel
 from mge_ray.cli import simulate
 from mge_ray.cli.console import console
 from mge_ray.cli.exits import exit_code
@@ -137,6 +138,10 @@ def register(app: typer.Typer) -> None:
             raise RunError("say --simulate (no key, no money) or --live (real calls, real money)")
         target = out or Path("out") / _slug(loaded.name)
         check_target(target.resolve())
+        if report is not None:
+            _check_report(report)
+        if sandbox is not None and sandbox not in {level.value for level in SandboxLevel}:
+            raise RunError(f"--sandbox {sandbox!r} is none of {', '.join(level.value for level in SandboxLevel)}")
         config = EngineConfig(
             engine_id=uuid.uuid4().hex,
             db_url=database(db),
@@ -173,8 +178,11 @@ def execute(request: Request) -> int:
         if request.simulator is not None:
             url = stack.enter_context(simulate.server(request.simulator))
             config = config.model_copy(update={"base_url": url})
-        interrupts = stack.enter_context(Interrupts())
+        if not request.as_json:
+            where = f"joining {request.address}" if request.address else "starting a local Ray"
+            screen.print(f"{where} for {len(request.plan.atoms)} atoms ...", markup=False)
         stack.enter_context(_session(request.address))
+        interrupts = stack.enter_context(Interrupts())  # after Ray, which takes SIGTERM for itself
         state, report, codes = _run_on_ray(request, config, screen, interrupts)
     files = assemble(request.plan, codes)
     write_project(files, request.out)
@@ -224,6 +232,15 @@ def _run_on_ray(
     return state, report, codes
 
 
+def _check_report(path: Path) -> None:
+    """Refuse beforehand what could not be written afterwards."""
+    if path.is_dir():
+        raise RunError(f"--report {path} is a folder; name a file")
+    folder = next(parent for parent in path.resolve().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise RunError(f"--report {path} cannot be written: {folder} is not a folder one may write to")
+
+
 def _settled(state: ExecutionState, *, driving: bool) -> bool:
     return not driving and state.status is not ExecutionStatus.RUNNING
 
@@ -250,8 +267,12 @@ def _simulator(
         name, separator, rate = fault.partition("=")
         if not separator:
             raise RunError(f"--fault {fault!r} is not NAME=RATE, such as wrong=0.2")
-        known = f"rate_{name}".replace("-", "_") in SimulatorConfig.__dataclass_fields__
-        flags.append(f"--rate-{name}={rate}" if known else f"--{name}={rate}")
+        fields = SimulatorConfig.__dataclass_fields__
+        field_name = next((n for n in (f"rate_{name}", name) if n.replace("-", "_") in fields), None)
+        if field_name is None:
+            known = ", ".join(n.removeprefix("rate_") for n in fields if n.startswith("rate_"))
+            raise RunError(f"--fault {name!r} is none that the simulated server knows: {known}")
+        flags.append(f"--{field_name.replace('_', '-')}={rate}")
     return simulate.configuration(flags)
 
 
@@ -305,6 +326,9 @@ def _end(out: Console, request: Request, state: ExecutionState, report: Executio
         lines.append(f"failed     {', '.join(causes[:5])}{' ...' if len(causes) > 5 else ''}")  # noqa: PLR2004
     partial = "" if report.atoms_succeeded == report.atoms_total else " (partial: stubs stand for what is missing)"
     lines.append(f"project    {request.out.resolve()}{partial}")
+    tests = " ".join(request.plan.acceptance_tests)
+    if tests and not partial:
+        lines.append(f"try it     cd {request.out.resolve()} && {sys.executable} -m pytest {tests}")
     if not state.status.ended:
         lines.append(f"state      kept; see `mge-ray status {str(state.execution_id)[:8]}`")
     out.print("\n".join(lines), markup=False, soft_wrap=True)

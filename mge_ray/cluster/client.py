@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from uuid import UUID
 
 import ray
+from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
 from mge_ray.cluster.concurrency_controller import Handle
 from mge_ray.cluster.coordinator import Progress
-from mge_ray.domain.errors import MgeRayError
+from mge_ray.domain.errors import EngineUnavailableError, MgeRayError
 from mge_ray.domain.events import ExecutionSettings
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.state import AtomState, ExecutionState, WaveState
 from mge_ray.pipeline.report import ExecutionReport
+
+RESTART_PATIENCE_S = 60.0
+RESTART_POLL_S = 0.2
 
 
 class EngineClient:
@@ -97,16 +102,18 @@ class EngineClient:
         self._call("close")
 
     def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401  # each caller knows
-        try:
-            return ray.get(getattr(self._coordinator, method).remote(*arguments))
-        except ray.exceptions.RayTaskError as error:
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, MgeRayError):
-                raise cause from None
-            raise
-        except ray.exceptions.ActorUnavailableError as error:
-            raise EngineUnavailableError("the engine is restarting; ask again in a few seconds") from error
-
-
-class EngineUnavailableError(MgeRayError):
-    """The coordinator is between two lives; what it was executing goes on by itself."""
+        """Call the coordinator; while it restarts, ask again, since asking twice changes nothing (but for a start)."""
+        deadline = time.monotonic() + (0.0 if method == "start" else RESTART_PATIENCE_S)
+        while True:
+            try:
+                return ray.get(getattr(self._coordinator, method).remote(*arguments))
+            except ActorUnavailableError as error:
+                if time.monotonic() >= deadline:
+                    raise EngineUnavailableError("the engine is restarting; ask again in a few seconds") from error
+                time.sleep(RESTART_POLL_S)
+            except RayTaskError as error:
+                if isinstance(error.cause, MgeRayError):
+                    raise error.cause from None
+                raise
+            except RayError as error:
+                raise EngineUnavailableError(f"the engine is gone: {str(error).splitlines()[0]}") from error

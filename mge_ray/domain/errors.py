@@ -29,3 +29,7 @@ class UnknownExecutionError(MgeRayError, LookupError):
 
 class StateConflictError(MgeRayError):
     """A request that the execution's present state rules out; names the state and what is possible."""
+
+
+class EngineUnavailableError(MgeRayError):
+    """The processes that execute are gone or between two lives; what is journalled is kept."""

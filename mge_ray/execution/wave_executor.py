@@ -17,7 +17,6 @@ from mge_ray.domain.commands import (
     AtomFinished,
     AttemptMade,
     Execute,
-    ExecutionFinished,
     Generate,
     Notice,
     Release,
@@ -294,7 +293,7 @@ class WaveExecutor:
                 elapsed_s=wave.time_seconds,
                 finished=True,
             )
-        elif isinstance(notice, ExecutionFinished):
+        else:
             state = execution_state(machine)
             run.metrics.execution_finished(
                 precision_percent=state.precision_percent, duration_s=state.total_time_seconds

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mge_ray.cli.simulate import configuration, server
-from mge_ray.cluster.client import EngineClient, EngineUnavailableError
+from mge_ray.cluster.client import EngineClient
 from mge_ray.cluster.session import local_session
 from mge_ray.domain.events import ExecutionSettings
 from mge_ray.domain.plan import Masterplan
@@ -41,14 +41,7 @@ class Engine:
         return self.call("start", plan, self.settings(**overrides))
 
     def call(self, method: str, *arguments: Any) -> Any:
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                return getattr(self.client, method)(*arguments)
-            except EngineUnavailableError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
+        return getattr(self.client, method)(*arguments)
 
     def until(self, execution_id: uuid.UUID, condition: Any) -> Any:
         deadline = time.monotonic() + PATIENCE_S

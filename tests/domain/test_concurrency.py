@@ -1,3 +1,4 @@
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -65,7 +66,7 @@ class Leases(RuleBasedStateMachine):
 
 
 TestLeases = Leases.TestCase
-TestLeases.settings = driven_far
+TestLeases.settings = settings(driven_far, max_examples=30)
 
 
 def test_grants_follow_the_order_of_the_requests():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -23,6 +26,14 @@ GATEWAYS = ["g1", "g2"]
 shares = st.sampled_from([0.0, 0.5, 1.0])
 picks = st.integers(0, 99)
 prices = st.sampled_from([0.0, 0.01, 0.1, 1 / 3])
+failures = st.builds(
+    CallFailure,
+    kind=st.sampled_from(FailureKind),
+    message=st.just("in a test"),
+    billing=st.sampled_from(Billing),
+    retry_after_s=st.sampled_from([None, None, 7.0]),
+)
+bad_ends = failures | st.sampled_from(StopReason).map(lambda stop: generation(None, stop_reason=stop))
 verdicts = st.sampled_from([PASSED, PASSED, failed()])
 
 
@@ -132,11 +143,15 @@ class Executions(RuleBasedStateMachine):
     def work_starts(self, usd, number, times):
         self.start_some(usd, number, times)
 
-    @rule(usd=prices, number=picks, times=st.integers(1, 4), share=shares)
-    def answers_arrive_and_work_starts(self, usd, number, times, share):
+    @rule(usd=prices, number=picks, times=st.integers(1, 4), share=shares, bad=st.none() | bad_ends)
+    def calls_end_and_work_starts(self, usd, number, times, share, bad):
         self.start_some(usd, number, times)
         for call_id in sorted(self.calls)[:times]:
-            self.answer(call_id, generation(usd=share * self.calls[call_id][2]))
+            if isinstance(bad, CallFailure):
+                self.fail(call_id, bad, share)
+            else:
+                self.answer(call_id, bad or generation(), share)
+            bad = None
 
     @rule(usd=prices, number=picks, times=st.integers(1, 4), verdict=verdicts)
     def verdicts_come_and_work_starts(self, usd, number, times, verdict):
@@ -166,23 +181,13 @@ class Executions(RuleBasedStateMachine):
         expected = c.Generate if pool is Pool.GENERATE else c.Accept if atom_id == ACCEPTANCE else c.Execute
         assert isinstance(command, expected)
 
-    @precondition(lambda self: self.calls)
-    @rule(number=picks, share=shares, stop=st.sampled_from(StopReason))
-    def a_bad_answer_arrives(self, number, share, stop):
-        call_id = self.pick(self.calls, number)
-        self.answer(call_id, generation(None, usd=share * self.calls[call_id][2], stop_reason=stop))
-
-    def answer(self, call_id, answer):
-        atom_id, _, _ = self.calls.pop(call_id)
-        self.send(e.GenerationArrived(self.now, atom_id, call_id, answer))
-
-    @precondition(lambda self: self.calls)
-    @rule(number=picks, share=shares, kind=st.sampled_from(FailureKind), billing=st.sampled_from(Billing))
-    def a_call_fails(self, number, share, kind, billing):
-        call_id = self.pick(self.calls, number)
+    def answer(self, call_id, answer, share):
         atom_id, _, usd = self.calls.pop(call_id)
-        why = CallFailure(kind, "in a test", billing, cost_usd=usd * share)
-        self.send(e.GenerationFailed(self.now, atom_id, call_id, why))
+        self.send(e.GenerationArrived(self.now, atom_id, call_id, replace(answer, cost_usd=usd * share)))
+
+    def fail(self, call_id, why, share):
+        atom_id, _, usd = self.calls.pop(call_id)
+        self.send(e.GenerationFailed(self.now, atom_id, call_id, replace(why, cost_usd=usd * share)))
 
     @precondition(lambda self: self.given_up)
     @rule(number=picks, share=shares, answered=st.booleans())
@@ -337,7 +342,7 @@ class Executions(RuleBasedStateMachine):
             if self.machine.status is ExecutionStatus.PAUSED:
                 self.resume()
             for call_id in list(self.calls):
-                self.answer(call_id, generation(usd=0.0))
+                self.answer(call_id, generation(), 0.0)
             for atom_id in list(self.checks):
                 self.send(e.AtomExecuted(self.now, atom_id, self.checks.pop(atom_id), PASSED))
             if self.accepting:
@@ -353,4 +358,4 @@ class Executions(RuleBasedStateMachine):
 
 
 TestExecutions = Executions.TestCase
-TestExecutions.settings = driven_far
+TestExecutions.settings = hypothesis_settings(driven_far, max_examples=100)

@@ -153,6 +153,8 @@ def test_tests_may_be_files_folders_and_node_ids_of_the_plan():
     files = {"tests/test_m.py": "", "m.py": ""}
     made = plan("a", files=files, acceptance_tests=("tests", "tests/test_m.py::test_a"))
     assert made.acceptance_tests == ("tests", "tests/test_m.py::test_a")
+    judged = atom("a", tests=("tests/test_m.py::test_a", "tests"))
+    assert checked_plan({"name": "plan", "atoms": (judged,), "files": files}).atoms == (judged,)
 
 
 def test_a_plan_without_an_id_gets_one_from_its_content():
