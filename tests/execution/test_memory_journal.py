@@ -1,4 +1,4 @@
-"""What the shared suite in tests/contracts does not ask, because only this journal is read through the journal itself."""
+"""What tests/contracts does not ask, because only this journal is read through itself."""
 
 from uuid import UUID
 
