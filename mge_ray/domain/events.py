@@ -143,9 +143,6 @@ class PauseRequested:
     reason: str = "requested"
     kind: Literal["pause_requested"] = "pause_requested"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "reason", whole(self.reason))
-
 
 @dataclass(frozen=True, slots=True)
 class ResumeRequested:
@@ -162,9 +159,6 @@ class CancelRequested:
     at: float
     reason: str = "requested"
     kind: Literal["cancel_requested"] = "cancel_requested"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "reason", whole(self.reason))
 
 
 @dataclass(frozen=True, slots=True)

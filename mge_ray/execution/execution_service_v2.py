@@ -21,6 +21,7 @@ from mge_ray.domain.events import (
     PauseRequested,
     ResumeRequested,
 )
+from mge_ray.domain.generation import whole
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.plan import ExecutionWave, Masterplan, checked_plan
 from mge_ray.domain.progress import atom_state, execution_state, wave_state
@@ -119,7 +120,7 @@ class ExecutionServiceV2:
         """Stop dispatching; what is in flight finishes and is kept. Pausing a paused execution changes nothing."""
         run = self._run(execution_id)
         if run.machine.status is not ExecutionStatus.PAUSED:
-            await self._send(execution_id, PauseRequested(self._now(), reason), possible="running")
+            await self._send(execution_id, PauseRequested(self._now(), whole(reason)), possible="running")
         return self._view(run)
 
     async def resume_execution(self, execution_id: UUID) -> ExecutionState:
@@ -135,7 +136,7 @@ class ExecutionServiceV2:
         """End the execution now: what is queued is dropped, what is in flight is given up as unknown spend."""
         run = self._run(execution_id)
         if run.machine.status is not ExecutionStatus.CANCELLED:
-            await self._send(execution_id, CancelRequested(self._now(), reason), possible="running or paused")
+            await self._send(execution_id, CancelRequested(self._now(), whole(reason)), possible="running or paused")
         return self._view(run)
 
     async def wait(self, execution_id: UUID) -> ExecutionState:

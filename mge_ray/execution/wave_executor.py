@@ -271,6 +271,8 @@ class WaveExecutor:
             self._count(run, notice)
             if run.watch:
                 run.watch(notice)
+        if any(isinstance(notice, AtomFinished) for notice in notices):
+            _tell_progress(run)
         spent_usd = run.machine.money.spent_usd
         if spent_usd > run.told_cost_usd:
             run.metrics.cost_added(usd=spent_usd - run.told_cost_usd)
@@ -350,6 +352,21 @@ def _act(run: ExecutionRun) -> None:
     commands, run.held = run.held, []
     for command in commands:
         run.work.submit(command)  # type: ignore[arg-type]  # releases have been taken out
+
+
+def _tell_progress(run: ExecutionRun) -> None:
+    """Tell how far the open wave is, once a turn: a wave that is done was told as finished."""
+    machine = run.machine
+    began_at, finished_at = machine.wave_times[machine.current_wave]
+    if not finished_at:
+        total = len(machine.plan.waves[machine.current_wave - 1].atom_ids)
+        run.metrics.wave_progress(
+            wave_id=machine.current_wave,
+            completed=total - machine.open_in_wave,
+            total=total,
+            elapsed_s=max(0.0, machine.last_at - began_at),
+            finished=False,
+        )
 
 
 def _submitted(run: ExecutionRun) -> bool:

@@ -141,6 +141,13 @@ async def test_a_pause_is_journalled_when_it_returns():
     assert "pause_requested" in kinds
 
 
+@pytest.mark.parametrize("wish", ["pause_execution", "cancel_execution"])
+async def test_a_reason_with_half_a_surrogate_pair_can_be_journalled(wish):
+    made, execution_id, _ = await held()
+    state = await getattr(made, wish)(execution_id, reason="half \ud83d")
+    assert state.reason == "half \N{REPLACEMENT CHARACTER}"
+
+
 async def test_resume_goes_on_from_where_the_execution_stands():
     made, execution_id, client = await held("a -> b")
     await made.pause_execution(execution_id)

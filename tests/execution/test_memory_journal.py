@@ -1,4 +1,4 @@
-"""What tests/contracts does not ask, because only this journal is read through itself."""
+"""What the shared suite in tests/contracts does not ask: this journal is also read through itself."""
 
 from uuid import UUID
 

@@ -458,9 +458,15 @@ async def test_metrics_tell_of_attempts_atoms_waves_money_and_the_end():
     await driven_run(engine(client, metrics=metrics), plan("a, b, a -> c"))
     assert len(metrics.attempts) == 2 + 4 + 1
     assert sorted(metrics.atoms) == [(False, 4), (True, 1), (True, 2)]
-    assert metrics.waves == [(1, 2, 2, True), (2, 1, 1, True)]
+    assert [told for told in metrics.waves if told[-1]] == [(1, 2, 2, True), (2, 1, 1, True)]
     assert sum(metrics.costs_usd) == pytest.approx(7 * CALL_USD)
     assert metrics.precisions == [pytest.approx(100 * 2 / 3)]
+
+
+async def test_metrics_tell_how_far_an_open_wave_is():
+    metrics, client = RecordedMetrics(), ScriptedClient()
+    await driven_run(engine(client, metrics=metrics, max_concurrency=1), plan("a, b, a -> c"))
+    assert metrics.waves == [(1, 1, 2, False), (1, 2, 2, True), (2, 0, 1, False), (2, 1, 1, True)]
 
 
 async def test_the_seeds_metrics_are_exposed_per_wave_and_execution():

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from types import TracebackType
 from typing import BinaryIO
@@ -14,7 +15,9 @@ from typing import BinaryIO
 from typing_extensions import Self
 
 from mge_ray.adapters.sandbox.inside.config import CheckConfig
+from mge_ray.adapters.sandbox.inside.namespaces import WORKSPACE
 from mge_ray.adapters.sandbox.model import CheckRequest, SandboxLevel, SandboxRecord, SandboxUnavailableError
+from mge_ray.adapters.sandbox.precompiled import compiled_tests
 from mge_ray.adapters.sandbox.record import BrokenIsolationError, Reply, parse_reply, read_record
 from mge_ray.adapters.sandbox.warm_runner import RunnerGoneError, WarmRunner
 
@@ -41,6 +44,9 @@ class Sandbox:
         self.level = level
         self._python = python
         self._warm = warm
+        self._compiles_ahead = (
+            warm and python == sys.executable and level in {SandboxLevel.FULL, SandboxLevel.NAMESPACES}
+        )
         self._lock = threading.Lock()
         self._runner: WarmRunner | None = None
         self._closed = False
@@ -90,6 +96,7 @@ class Sandbox:
 
     def _ask(self, request: CheckRequest, nonce: str) -> Reply | None:
         limits = request.limits
+        compiled = compiled_tests(request.files, request.tests, WORKSPACE) if self._compiles_ahead else {}
         for _ in range(_ASK_TRIES):  # a runner killed between two checks costs no verdict
             runner = self._living_runner()
             figures = asdict(limits)
@@ -97,7 +104,7 @@ class Sandbox:
             check = CheckConfig(nonce=nonce, **figures)
             asked = time.monotonic()
             try:
-                with _request_file(request) as file:
+                with _request_file(request, compiled) as file:
                     data = runner.ask(check, file.fileno())
             except RunnerGoneError:
                 self._discard()
@@ -125,9 +132,14 @@ class Sandbox:
             self._runner = None
 
 
-def _request_file(request: CheckRequest) -> BinaryIO:
+def _request_file(request: CheckRequest, compiled: Mapping[str, str]) -> BinaryIO:
     """Return an unnamed file with the workspace, positioned at its start; the runner only passes it on."""
-    wanted = {"files": dict(request.files), "tests": request.tests, "import_modules": request.import_modules}
+    wanted = {
+        "files": dict(request.files),
+        "tests": request.tests,
+        "import_modules": request.import_modules,
+        "compiled": dict(compiled),
+    }
     if hasattr(os, "memfd_create"):
         file: BinaryIO = os.fdopen(os.memfd_create("request"), "w+b")
     else:

@@ -4,7 +4,10 @@ It shares the interpreter with the candidate, so a hostile candidate can forge t
 reach the judge of the next check, which is forked afresh from a runner that never saw the candidate.
 """
 
+import base64
+import contextlib
 import importlib
+import importlib.util
 import os
 import sys
 import traceback
@@ -16,6 +19,7 @@ from typing import Any
 MESSAGE_CHARS = 2000
 _NODE_ID_CHARS = 300
 _OUTCOMES = 500
+_CHECKED_BY_HASH = b"\x03\x00\x00\x00"  # the flags of a bytecode file that names its source by hash
 warmed_modules: set[str] = set()  # loaded by the runner to save time and by nobody else
 Place = tuple[str, "str | None", "int | None"]  # message, path, line
 _INI_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg")
@@ -26,6 +30,7 @@ def judge(request: dict[str, Any], workspace: Path) -> dict[str, object]:
     unwritable = _write(request["files"], workspace)
     if unwritable is not None:
         return {"outcomes": [], "note": unwritable}
+    _lay_bytecode_beside(request.get("compiled", {}), workspace)
     _unload_what_the_workspace_names(workspace)
     sys.path.insert(0, str(workspace))
     sys.argv[:] = ["pytest"]
@@ -49,6 +54,22 @@ def _write(files: dict[str, str], workspace: Path) -> str | None:
         except OSError as error:
             return f"{name[:_NODE_ID_CHARS]} cannot be written: {error.strerror}"
     return None
+
+
+def _lay_bytecode_beside(compiled: dict[str, str], workspace: Path) -> None:
+    """Write what was compiled ahead where pytest's import hook looks for it; one of another format is ignored by it."""
+    if not compiled:
+        return
+    from _pytest.assertion.rewrite import PYC_TAIL  # noqa: PLC0415 - the hook's own
+
+    for name, code in compiled.items():
+        source = workspace / name
+        folder = source.parent / "__pycache__"
+        with contextlib.suppress(OSError):
+            source_hash = importlib.util.source_hash(source.read_bytes())
+            folder.mkdir(exist_ok=True)
+            bytecode = importlib.util.MAGIC_NUMBER + _CHECKED_BY_HASH + source_hash + base64.b64decode(code)
+            (folder / (source.stem + PYC_TAIL)).write_bytes(bytecode)
 
 
 def _unload_what_the_workspace_names(workspace: Path) -> None:
