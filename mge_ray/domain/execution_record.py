@@ -1,0 +1,194 @@
+"""ExecutionRecord: everything that an execution remembers, and what can be asked of it.
+
+Owns the fields and the smallest moves between them. Which move follows which event is decided in `machine`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from mge_ray.domain import commands as c
+from mge_ray.domain import events as e
+from mge_ray.domain.attempt import AtomRecord
+from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.cost import CostGuardrails
+from mge_ray.domain.errors import IllegalTransitionError, UnknownExecutionError
+from mge_ray.domain.plan import Masterplan
+from mge_ray.domain.queues import ReadyQueues
+from mge_ray.domain.retry import feedback
+from mge_ray.domain.state import AtomStatus, ExecutionStatus
+from mge_ray.domain.validation import ValidationResult
+
+Outcome = list[c.Command | c.Notice]
+
+ACCEPTANCE = ""
+"""Stands in for an atom id where the plan's acceptance run is meant."""
+
+
+class ExecutionRecord:
+    """The state of one execution of one masterplan."""
+
+    def __init__(self, execution_id: UUID, plan: Masterplan) -> None:
+        self.execution_id = execution_id
+        self.plan = plan
+        self.status = ExecutionStatus.PENDING
+        self.reason = ""
+        self.settings: e.ExecutionSettings | None = None
+        self.money = CostGuardrails()
+        self.atoms = {a: AtomRecord(a, wave.wave_id) for wave in plan.waves for a in wave.atom_ids}
+        self.current_wave = 0
+        self.open_in_wave = 0
+        self.wave_times: dict[int, list[float]] = {}
+        self.ended = dict.fromkeys((AtomStatus.SUCCEEDED, AtomStatus.FAILED, AtomStatus.BLOCKED), 0)
+        self.flying = dict.fromkeys(Pool, 0)
+        self.attempts_made = 0
+        self.retried_atoms = 0
+        self.transport_errors = 0
+        self.transport_errors_in_a_row = 0
+        self.answers = 0
+        self.calls_without_answer: dict[str, int] = {}
+        self.acceptance = AtomRecord(ACCEPTANCE, len(plan.waves) + 1)
+        self.acceptance_result: ValidationResult | None = None
+        self.queues = ReadyQueues()
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self.last_at = 0.0
+        self.events_handled = 0
+        self.paused_at: float | None = None
+        self.paused_s = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls and checks are under way."""
+        return sum(self.flying.values())
+
+    @property
+    def settled(self) -> bool:
+        """True when nothing is in flight and nothing will be until somebody says so."""
+        return self.in_flight == 0 and self.status is not ExecutionStatus.RUNNING
+
+    def ready(self, pool: Pool, *, now: float, limit: int) -> list[str]:
+        """Return up to `limit` atom ids (or ACCEPTANCE) that could start now, in the order they should."""
+        if self.status is not ExecutionStatus.RUNNING:
+            return []
+        return self.queues.first(pool, now=now, limit=limit)
+
+    def preview(self, atom_id: str, *, gateway: str = "") -> c.Generate:
+        """Return the call that the atom's next lease will make; pure, so that it can be quoted first."""
+        record = self._record(atom_id)
+        last = record.attempts[-1] if record.attempts else None
+        policy = self._settings.policy
+        return c.Generate(
+            atom_id=atom_id,
+            attempt=record.attempt,
+            call_id=f"{self.execution_id}:{atom_id}:{record.attempt}:{record.transport_errors + 1}",
+            settings=policy.settings(
+                record.attempt, self.plan.by_id[atom_id].complexity, cut_answers=record.cut_answers
+            ),
+            previous_code=last.code if last else None,
+            previous_errors=feedback(last.verdict) if last else (),
+            gateway=gateway,
+        )
+
+    def next_wake(self) -> float | None:
+        """Return when something may become ready or late without any event, or None."""
+        return self.queues.next_wake()
+
+    def overdue(self, *, now: float) -> list[str]:
+        """Return the atoms whose time in flight is used up."""
+        return [
+            atom_id
+            for atom_id, began_at in self.queues.overdue(now=now)
+            if self.atoms[atom_id].in_flight and self.atoms[atom_id].flight_began_at == began_at
+        ]
+
+    def held_leases(self) -> dict[Pool, list[str]]:
+        """Return the leases of what is in flight."""
+        held: dict[Pool, list[str]] = {Pool.GENERATE: [], Pool.EXECUTE: []}
+        for record in [*self.atoms.values(), self.acceptance]:
+            if record.in_flight:
+                pool = Pool.GENERATE if record.status is AtomStatus.GENERATING else Pool.EXECUTE
+                held[pool].append(record.lease_id)
+        return held
+
+    def accepted_codes(self) -> dict[str, str]:
+        """Return the accepted code of every atom that succeeded."""
+        return {
+            atom_id: record.code
+            for atom_id, record in self.atoms.items()
+            if record.status is AtomStatus.SUCCEEDED and record.code is not None
+        }
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the whole state as plain data; two machines are equal when their snapshots are."""
+        return {
+            "status": self.status,
+            "reason": self.reason,
+            "current_wave": self.current_wave,
+            "open_in_wave": self.open_in_wave,
+            "wave_times": {wave: list(times) for wave, times in self.wave_times.items()},
+            "atoms": {atom_id: asdict(record) for atom_id, record in self.atoms.items()},
+            "acceptance": asdict(self.acceptance),
+            "money": asdict(self.money),
+            "calls_without_answer": dict(self.calls_without_answer),
+            "queued": self.queues.content(),
+            "counts": [
+                self.in_flight,
+                self.answers,
+                self.attempts_made,
+                self.transport_errors,
+                self.transport_errors_in_a_row,
+            ],
+            "times": [self.started_at, self.ended_at, self.paused_at, self.paused_s, self.last_at],
+            "hold": [self.queues.hold_until, self.queues.hold_level],
+        }
+
+    @property
+    def _settings(self) -> e.ExecutionSettings:
+        if self.settings is None:
+            raise IllegalTransitionError("the execution has not started")
+        return self.settings
+
+    @property
+    def _all_succeeded(self) -> bool:
+        return self.ended[AtomStatus.SUCCEEDED] == len(self.atoms)
+
+    def _record(self, atom_id: str) -> AtomRecord:
+        try:
+            return self.atoms[atom_id]
+        except KeyError:
+            raise UnknownExecutionError(f"execution {self.execution_id} has no atom {atom_id!r}") from None
+
+    def _queue_call(self, record: AtomRecord, *, not_before: float = 0.0) -> None:
+        record.status = AtomStatus.READY
+        record.not_before = not_before
+        self.queues.add(Pool.GENERATE, record.atom_id, not_before=not_before)
+
+    def _take_off(self, record: AtomRecord, event: e.LeaseGranted) -> None:
+        self.queues.take(event.pool, record.atom_id)
+        record.lease_id = event.lease_id
+        self.flying[event.pool] += 1
+        self._begin_flight(record, event.at)
+
+    def _begin_flight(self, record: AtomRecord, at: float) -> None:
+        record.flight_began_at = at
+        if record is not self.acceptance:
+            deadline = at + self._settings.atom_timeout_s - record.active_s
+            self.queues.watch(record.atom_id, began_at=at, deadline=deadline)
+
+    def _land(self, record: AtomRecord, pool: Pool, at: float) -> list[c.Release]:
+        self.flying[pool] -= 1
+        record.active_s += max(0.0, at - record.flight_began_at)
+        lease_id, record.lease_id = record.lease_id, ""
+        return [c.Release(pool, lease_id)]
+
+    def _check(self, record: AtomRecord) -> c.Execute:
+        assert record.answer is not None  # noqa: S101  # only an answered atom is checked
+        return c.Execute(record.atom_id, record.attempt, record.call_id, record.answer.code)
+
+    def _count_pause(self, at: float) -> None:
+        if self.paused_at is not None:
+            self.paused_s += max(0.0, at - self.paused_at)
+            self.paused_at = None
