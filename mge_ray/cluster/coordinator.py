@@ -99,7 +99,9 @@ class ExecutionCoordinator:
         try:
             plan = await asyncio.to_thread(load_plan_of, self._config.db_url, execution_id)
             events = await asyncio.to_thread(load_events, self._config.db_url, execution_id)
-            await self._service.recover_execution(execution_id, plan, events, live_gateways=live)
+            await self._service.recover_execution(
+                execution_id, plan, events, settings=settings, live_gateways=live
+            )
         except MgeRayError:
             _log.exception("execution %s is set aside: its journal leads nowhere", execution_id)
 
