@@ -17,7 +17,7 @@ from uuid import UUID
 
 import ray
 
-from mge_ray.adapters.journal import SqlJournal, list_executions, load_events, load_plan_of
+from mge_ray.adapters.journal import SqlJournal, StoredExecution, list_executions, load_events, load_plan_of
 from mge_ray.adapters.prometheus_metrics import PrometheusMetrics
 from mge_ray.cluster.atom_task import ClusterValidator
 from mge_ray.cluster.concurrency_controller import Handle, RayLeases
@@ -93,14 +93,15 @@ class ExecutionCoordinator:
         stored = await asyncio.to_thread(list_executions, url, STORED_EXECUTIONS_LOOKED_AT)
         for execution in stored:
             if execution.control_address == mine and not execution.status.ended:
-                await self._take_up(execution.execution_id, live)
+                await self._take_up(execution, live)
 
-    async def _take_up(self, execution_id: UUID, live: tuple[str, ...]) -> None:
+    async def _take_up(self, stored: StoredExecution, live: tuple[str, ...]) -> None:
+        execution_id = stored.execution_id
         try:
             plan = await asyncio.to_thread(load_plan_of, self._config.db_url, execution_id)
             events = await asyncio.to_thread(load_events, self._config.db_url, execution_id)
             await self._service.recover_execution(
-                execution_id, plan, events, settings=settings, live_gateways=live
+                execution_id, plan, events, settings=stored.settings, live_gateways=live
             )
         except MgeRayError:
             _log.exception("execution %s is set aside: its journal leads nowhere", execution_id)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 
 from mge_ray.adapters.message_request import MessageRequest, build_request
 from mge_ray.cluster.atom_task import Shipment, accept_project, execute_atom
@@ -39,7 +40,6 @@ class _Flight:
     kind: type
     atom_id: str = ""
     call_id: str = ""
-    gateway: str = ""
 
 
 class RayWork:
@@ -53,6 +53,11 @@ class RayWork:
         self._clock = clock
         self._context = PlanContext(self._plan.name, self._plan.description, self._plan.files)
         self._flights: dict[ray.ObjectRef[Any], _Flight] = {}
+        self._caller = uuid.uuid4().hex
+        self._calls: dict[str, Generate] = {}
+        self._to_send: dict[str, list[MessageRequest]] = {}
+        self._to_acknowledge: dict[str, list[str]] = {}
+        self._collecting: dict[ray.ObjectRef[Any], str] = {}
         self._quoted: dict[str, MessageRequest] = {}
         self._plan_ref = ray.put(self._plan)
         self._shipped: tuple[tuple[int, bool], Shipment] | None = None
@@ -73,10 +78,10 @@ class RayWork:
             request = self._quoted.pop(command.atom_id, None)
             if request is None or request.call_id != command.call_id:
                 request = self._request(command)
-            ref: ray.ObjectRef[Any] = self._pool.send(request, command.gateway)
-            self._flights[ref] = _Flight(Generate, command.atom_id, command.call_id, command.gateway)
+            self._calls[command.call_id] = command
+            self._to_send.setdefault(command.gateway, []).append(request)
         elif isinstance(command, Execute):
-            ref = execute_atom.options(name=f"check wave {self._machine.current_wave}").remote(
+            ref: ray.ObjectRef[Any] = execute_atom.options(name=f"check wave {self._machine.current_wave}").remote(
                 self._shipment(), command.atom_id, command.code
             )
             self._flights[ref] = _Flight(Execute, command.atom_id, command.call_id)
@@ -86,17 +91,62 @@ class RayWork:
         elif isinstance(command, Abandon):
             self._abandon(command)
         else:
-            self._pool.acknowledge(command.call_id, command.gateway)
+            self._to_acknowledge.setdefault(command.gateway, []).append(command.call_id)
 
     async def wait_any(self, timeout_s: float) -> list[Event]:
         """Return what has happened, at the latest after `timeout_s` seconds."""
-        if not self._flights:
-            await asyncio.sleep(timeout_s)
-            return []
-        refs = list(self._flights)
+        events = self._hand_over()
+        refs = [*self._collecting, *self._flights]
+        if events or not refs:
+            await asyncio.sleep(0.0 if events else timeout_s)
+            return events
         loop = asyncio.get_running_loop()
-        landed = await loop.run_in_executor(self._thread, _wait, refs, timeout_s)
-        return [self._event(flight, outcome) for ref, outcome in landed if (flight := self._flights.pop(ref, None))]
+        for ref, outcome in await loop.run_in_executor(self._thread, _wait, refs, timeout_s):
+            if ref in self._collecting:
+                events += self._answers(self._collecting.pop(ref), outcome)
+            elif flight := self._flights.pop(ref, None):
+                events.append(self._event(flight, outcome))
+        return events
+
+    def _hand_over(self) -> list[Event]:
+        """Send what this turn submitted, a message a gateway, and listen to every gateway that has calls of ours."""
+        to_send, self._to_send = self._to_send, {}
+        for gateway, requests in to_send.items():
+            self._pool.send(self._caller, requests, gateway)
+        to_acknowledge, self._to_acknowledge = self._to_acknowledge, {}
+        for gateway, call_ids in to_acknowledge.items():
+            self._pool.acknowledge(call_ids, gateway)
+        events: list[Event] = []
+        listened_to = set(self._collecting.values())
+        for gateway in {command.gateway for command in self._calls.values()} - listened_to:
+            ref = self._pool.collect(self._caller, gateway)
+            if ref is None:
+                events += self._lost(gateway)
+            else:
+                self._collecting[ref] = gateway
+        return events
+
+    def _answers(self, gateway: str, outcome: Any) -> list[Event]:  # noqa: ANN401  # whatever the reference held
+        if isinstance(outcome, Exception):
+            self._pool.lost(gateway)
+            return self._lost(gateway)
+        now = self._clock.now()
+        return [
+            GenerationFailed(now, command.atom_id, call_id, answer)
+            if isinstance(answer, CallFailure)
+            else GenerationArrived(now, command.atom_id, call_id, answer)
+            for call_id, answer in outcome.items()
+            if (command := self._calls.pop(call_id, None))
+        ]
+
+    def _lost(self, gateway: str) -> list[Event]:
+        """Every call on a gateway that died may have been billed, and will not be answered."""
+        now = self._clock.now()
+        failure = CallFailure(FailureKind.GATEWAY_LOST, "the gateway's process died", Billing.UNKNOWN)
+        lost = [command for command in self._calls.values() if command.gateway == gateway]
+        for command in lost:
+            del self._calls[command.call_id]
+        return [GenerationFailed(now, command.atom_id, command.call_id, failure) for command in lost]
 
     def _request(self, command: Generate) -> MessageRequest:
         atom = self._plan.by_id[command.atom_id]
@@ -117,17 +167,15 @@ class RayWork:
         return self._shipped[1]
 
     def _abandon(self, command: Abandon) -> None:
-        self._pool.acknowledge(command.call_id, command.gateway)
+        if self._calls.pop(command.call_id, None):
+            self._to_acknowledge.setdefault(command.gateway, []).append(command.call_id)
         for ref, flight in list(self._flights.items()):
             if flight.call_id == command.call_id:
                 del self._flights[ref]
-                if flight.kind is not Generate:
-                    ray.cancel(ref, force=True)
+                ray.cancel(ref, force=True)
 
     def _event(self, flight: _Flight, outcome: Any) -> Event:  # noqa: ANN401  # whatever the reference held
         now = self._clock.now()
-        if flight.kind is Generate:
-            return self._generation_event(flight, outcome, now)
         if isinstance(outcome, RayTaskError):
             outcome = failed_at(Level.TESTS, f"the validator failed: {_brief(outcome)}", rule="validator")
         if isinstance(outcome, Exception):
@@ -137,16 +185,6 @@ class RayWork:
         if flight.kind is Accept:
             return AcceptanceFinished(now, outcome)
         return AtomExecuted(now, flight.atom_id, flight.call_id, outcome)
-
-    def _generation_event(self, flight: _Flight, outcome: Any, now: float) -> Event:  # noqa: ANN401  # as above
-        if isinstance(outcome, RayActorError):
-            self._pool.lost(flight.gateway)
-            outcome = CallFailure(FailureKind.GATEWAY_LOST, "the gateway's process died", Billing.UNKNOWN)
-        elif isinstance(outcome, Exception):
-            outcome = CallFailure(FailureKind.INTERNAL, f"the gateway failed: {_brief(outcome)}", Billing.UNKNOWN)
-        if isinstance(outcome, CallFailure):
-            return GenerationFailed(now, flight.atom_id, flight.call_id, outcome)
-        return GenerationArrived(now, flight.atom_id, flight.call_id, outcome)
 
 
 def _wait(refs: list[ray.ObjectRef[Any]], timeout_s: float) -> list[tuple[ray.ObjectRef[Any], Any]]:

@@ -18,7 +18,7 @@ from mge_ray.domain.concurrency import Pool
 from mge_ray.wiring.build import forget_secrets
 from mge_ray.wiring.settings import EngineConfig
 
-CHECKS_PER_CPU = 8
+CHECKS_PER_CPU = 16
 """One that runs, and some at hand: a turn of the dispatch loop takes longer than the smallest check."""
 CALLS_AT_ONCE = 10_000
 """Ray's own limit for an async actor; ours are the leases."""
@@ -34,7 +34,7 @@ def open_engine(config: EngineConfig) -> EngineClient:
         Pool.EXECUTE.value: config.execute_limit or CHECKS_PER_CPU * _cpus(),
     }
     controller = _detached(ConcurrencyControllerActor, CONTROLLER).remote(limits, config.lease_ttl_s)
-    names = [f"{GATEWAY}_{number}" for number in range(config.gateways)]
+    names = [f"{GATEWAY}_{number}" for number in range(config.gateways(_cpus()))]
     gateways = [_detached(LLMGatewayActor, name, max_concurrency=CALLS_AT_ONCE).remote(config) for name in names]
     where = _here() if config.db_url.startswith("sqlite") else {}
     coordinator: Handle = _detached(

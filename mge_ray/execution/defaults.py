@@ -38,14 +38,14 @@ class NoMetrics:
 
 
 class LocalLeases:
-    """Leases for one process. The execute pool has eight places a CPU: one check runs while the next are at hand."""
+    """Leases for one process. The execute pool has sixteen places a CPU: one check runs while the next are at hand."""
 
     def __init__(self, generate: int = 100, execute: int | None = None, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         forever = float("inf")
         self.pools = {
             Pool.GENERATE: LeasePool(generate, ttl_s=forever),
-            Pool.EXECUTE: LeasePool(execute or 8 * (os.cpu_count() or 1), ttl_s=forever),
+            Pool.EXECUTE: LeasePool(execute or 16 * (os.cpu_count() or 1), ttl_s=forever),
         }
 
     async def try_acquire(self, pool: Pool, lease_ids: Sequence[str]) -> list[str]:

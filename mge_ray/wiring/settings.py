@@ -8,13 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
 DEFAULT_ESCALATION_MODEL = "claude-opus-5-5"
-CALLS_PER_GATEWAY = 500
+CALLS_PER_GATEWAY = 50
+MAX_GATEWAYS = 16
 
 
 class EngineConfig(BaseModel):
     """One engine's configuration; equal ones can share a coordinator. Seconds, calls in flight.
 
-    `execute_limit` None means eight checks a CPU: one that runs and some at hand. `driver_pid` is set on a local run
+    `execute_limit` None means sixteen checks a CPU: one that runs and some at hand. `driver_pid` is set on a local run
     alone: when that process is gone, nothing is bought any more.
     """
 
@@ -38,7 +39,6 @@ class EngineConfig(BaseModel):
         """Return the configuration without what differs between callers that can share an engine."""
         return self.model_copy(update={"engine_id": "", "driver_pid": None})
 
-    @property
-    def gateways(self) -> int:
-        """How many gateway processes share the calls."""
-        return max(1, -(-self.generate_limit // CALLS_PER_GATEWAY))
+    def gateways(self, cpus: int) -> int:
+        """Return how many gateway processes share the calls: making one takes 2.5 ms of CPU, mostly the SDK's."""
+        return max(1, min(-(-self.generate_limit // CALLS_PER_GATEWAY), max(2, cpus), MAX_GATEWAYS))
