@@ -132,7 +132,8 @@ def main() -> None:
             f"{seed:4}  {report.precision_percent:6.2f} ({precision:6.2f})          "
             f"{report.retry_rate:.3f} ({retry_rate:.3f})           "
             f"{report.attempts:4} ({sum(prediction.attempts.values()):4})          {output:7} "
-            f"billed {stats['billed_answers']} = {calls.answers} answers + {calls.billed_without_answer} without answer "
+            f"billed {stats['billed_answers']} = {calls.answers} answers "
+            f"+ {calls.billed_without_answer} without answer "
             f"+ {calls.unknown_spend} unknown; not billed {calls.not_billed}{ending}",
             flush=True,
         )

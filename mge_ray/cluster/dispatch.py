@@ -32,6 +32,9 @@ from mge_ray.execution.ports import Clock, PlanContext, WorkCommand
 from mge_ray.execution.retry_orchestrator import call_context
 from mge_ray.wiring.settings import EngineConfig
 
+_WAITERS = ThreadPoolExecutor(32, thread_name_prefix="ray.wait")
+"""Threads that sit in `ray.wait`, for a tenth of a second at most; shared by all executions of the process."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
@@ -43,7 +46,7 @@ class _Flight:
 
 
 class RayWork:
-    """One execution's work on the cluster. `ray.wait` blocks, so it runs in a thread of its own."""
+    """One execution's work on the cluster. `ray.wait` blocks, so it runs in a thread."""
 
     def __init__(self, machine: ExecutionMachine, pool: LLMGatewayPool, config: EngineConfig, *, clock: Clock) -> None:
         self._machine = machine
@@ -61,7 +64,6 @@ class RayWork:
         self._quoted: dict[str, MessageRequest] = {}
         self._plan_ref = ray.put(self._plan)
         self._shipped: tuple[tuple[int, bool], Shipment] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray.wait")
 
     def quote_usd(self, command: Generate) -> float:
         """Return the most this call can bill; the request is kept for `submit`."""
@@ -101,7 +103,7 @@ class RayWork:
             await asyncio.sleep(0.0 if events else timeout_s)
             return events
         loop = asyncio.get_running_loop()
-        for ref, outcome in await loop.run_in_executor(self._thread, _wait, refs, timeout_s):
+        for ref, outcome in await loop.run_in_executor(_WAITERS, _wait, refs, timeout_s):
             if ref in self._collecting:
                 events += self._answers(self._collecting.pop(ref), outcome)
             elif flight := self._flights.pop(ref, None):

@@ -70,7 +70,10 @@ class LLMGateway:
             await asyncio.wait_for(news.wait(), timeout_s)
             await asyncio.sleep(GATHERING_S)
         news.clear()
-        return self._answered.pop(caller, {})
+        answers = self._answered.pop(caller, {})
+        if not answers:
+            self._news.pop(caller, None)  # a caller that does not come back leaves nothing
+        return answers
 
     async def generate(self, request: MessageRequest) -> Answer:
         """Return the answer to one call, made now or before. Never raises for what the provider does."""

@@ -6,8 +6,10 @@ attempts: an atom never changes.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import re
+import warnings
 from enum import Enum
 from pathlib import PurePosixPath
 from typing import Annotated
@@ -16,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 ATOM_ID_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$"
 SYMBOL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+Signed = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.AnnAssign | ast.Assign
 
 AtomId = Annotated[str, StringConstraints(pattern=ATOM_ID_PATTERN, max_length=128)]
 Line = Annotated[str, StringConstraints(max_length=2_000)]
@@ -44,6 +48,25 @@ def check_symbol(symbol: str) -> str:
     if not SYMBOL.fullmatch(symbol):
         raise ValueError(f"symbol {symbol[:80]!r} is not a name such as 'parse' or 'Ledger.post'")
     return symbol
+
+
+def parse_signature(text: str) -> Signed | None:
+    """Return the `def`, `class` or assignment line as syntax, decorators and closing colon optional; None otherwise."""
+    bare = text.strip()
+    for tail in ("", "\n    ...", " ...", ":\n    ...", ": ..."):
+        body = _parse(bare + tail)
+        if len(body) == 1 and isinstance(body[0], Signed):
+            return body[0]
+    return None
+
+
+def _parse(text: str) -> list[ast.stmt]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        try:
+            return ast.parse(text).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return []
 
 
 class AtomicUnit(BaseModel):
@@ -88,6 +111,22 @@ class AtomicUnit(BaseModel):
     @classmethod
     def _defines_are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(check_symbol(symbol) for symbol in value)
+
+    @field_validator("signature")
+    @classmethod
+    def _signature_can_be_compared(cls, value: str) -> str:
+        if value and parse_signature(value) is None:
+            raise ValueError(f"signature {value[:80]!r} is no def, class or assignment, such as 'def f(a: int) -> str'")
+        return value
+
+    @field_validator("imports")
+    @classmethod
+    def _imports_are_imports(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for line in value:
+            body = _parse(line)
+            if not body or not all(isinstance(node, ast.Import | ast.ImportFrom) for node in body):
+                raise ValueError(f"imports: {line[:80]!r} is no import statement, such as 'from math import sqrt'")
+        return value
 
     @field_validator("tests")
     @classmethod

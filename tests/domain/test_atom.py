@@ -97,3 +97,23 @@ def test_unknown_fields_are_refused():
 def test_code_stands_beside_an_atom_and_never_in_it():
     assert AcceptedAtom(atom=atom("a")).code is None
     assert AcceptedAtom(atom=atom("a"), code="x").code == "x"
+
+
+@pytest.mark.parametrize(
+    "signature",
+    ["def f(a: int) -> str", "def f():", "async def f(x)", "@cached\ndef f()", "class A(B)", "LIMIT: int = 3", ""],
+)
+def test_a_signature_that_can_be_compared_is_accepted(signature):
+    assert AtomicUnit(id="a", file="a.py", symbol="f", signature=signature).signature == signature
+
+
+@pytest.mark.parametrize("signature", ["f(a)", "def f(", "import os", "def 1()", "(" * 500])
+def test_a_signature_that_is_none_is_refused(signature):
+    with pytest.raises(ValidationError, match="signature"):
+        AtomicUnit(id="a", file="a.py", symbol="f", signature=signature)
+
+
+@pytest.mark.parametrize("line", ["print(1)", "import", "", "import os; print(1)"])
+def test_an_import_that_is_none_is_refused(line):
+    with pytest.raises(ValidationError, match="import"):
+        AtomicUnit(id="a", file="a.py", symbol="f", imports=(line,))

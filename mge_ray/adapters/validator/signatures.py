@@ -6,9 +6,8 @@ import ast
 import copy
 from functools import lru_cache
 
+from mge_ray.domain.atom import Signed, parse_signature
 from mge_ray.pipeline.code_layout import Definition, parse_quietly, text_of
-
-Signed = Definition | ast.AnnAssign | ast.Assign
 
 QUOTED_CHARS = 500  # of a quoted annotation; a longer one is compared as text
 
@@ -19,15 +18,7 @@ _TYPING = frozenset({"typing", "t", "typing_extensions"})
 @lru_cache(maxsize=4096)
 def read_signature(text: str) -> Signed | None:
     """Parse a `def`, `class` or assignment line, decorators and closing colon optional; None if it is none of them."""
-    bare = text.strip()
-    for tail in ("", "\n    ...", " ...", ":\n    ...", ": ..."):
-        try:
-            body = parse_quietly(bare + tail)[0].body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        if len(body) == 1 and isinstance(body[0], Signed):
-            return body[0]
-    return None
+    return parse_signature(text)
 
 
 def mismatch(expected: Signed, found: ast.stmt) -> str | None:
