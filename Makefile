@@ -25,7 +25,7 @@ gate: setup
 
 unit: setup
 	$(BIN)/coverage erase
-	COVERAGE_PROCESS_START= $(BIN)/coverage run -m pytest $(PYTEST_FLAGS)
+	$(BIN)/coverage run -m pytest $(PYTEST_FLAGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include='mge_ray/domain/*,mge_ray/execution/*' --fail-under=100

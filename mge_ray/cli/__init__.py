@@ -8,10 +8,13 @@ from __future__ import annotations
 import sys
 
 import typer
+from pydantic import ValidationError
 
 from mge_ray.cli import check, doctor, init, run, schema, simulate, status
 from mge_ray.cli.exits import BAD_INPUT, STOPPED_EARLY
 from mge_ray.domain.errors import EngineUnavailableError, MgeRayError
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="mge-ray",
@@ -34,6 +37,10 @@ def main() -> None:
     except MgeRayError as error:
         _say(str(error))
         sys.exit(BAD_INPUT)
+    except ValidationError as error:
+        first = error.errors()[0]
+        _say(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        sys.exit(BAD_INPUT)
     except typer.Abort:
         sys.exit(STOPPED_EARLY)
     except KeyboardInterrupt:
@@ -44,6 +51,9 @@ def main() -> None:
             _say(error.format_message())
             sys.exit(BAD_INPUT)
         raise
+    if code == INTERRUPTED:  # what typer makes of a Ctrl-C
+        _say("interrupted")
+        sys.exit(STOPPED_EARLY)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -9,7 +9,7 @@ WIDTH_WITHOUT_TERMINAL = 160
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console on standard output or standard error."""
-    made = Console(stderr=stderr, highlight=False)
+    made = Console(stderr=stderr, highlight=False, markup=False)
     if not made.is_terminal:
-        made = Console(stderr=stderr, highlight=False, width=WIDTH_WITHOUT_TERMINAL)
+        made = Console(stderr=stderr, highlight=False, markup=False, width=WIDTH_WITHOUT_TERMINAL)
     return made

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import platform
+import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -85,9 +86,20 @@ def _database(url: str) -> Finding:
 
 
 def _ray() -> Finding:
+    from mge_ray.cluster.session import SessionError, joined_session  # noqa: PLC0415  # imports nothing of Ray itself
+
     address = os.environ.get("RAY_ADDRESS")
-    where = f"RAY_ADDRESS joins {address}" if address else "runs start a local one"
-    return Finding("ray", ok=True, detail=f"{version('ray')}; {where}")
+    if not address or address == "local":
+        done = subprocess.run([sys.executable, "-c", "import ray"], capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
+            return Finding("ray", ok=False, detail=f"cannot be imported: {last[0]}")
+        return Finding("ray", ok=True, detail=f"{version('ray')}; runs start a local one")
+    try:
+        with joined_session(address):
+            return Finding("ray", ok=True, detail=f"{version('ray')}; joined {address}")
+    except SessionError as error:
+        return Finding("ray", ok=False, detail=str(error))
 
 
 def _key() -> Finding:

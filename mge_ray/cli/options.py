@@ -23,4 +23,6 @@ PriceOption = Annotated[
 
 def database(db: str | None) -> str:
     """Return the journal's URL."""
-    return normalise_url(db) if db else default_url(Path.cwd())
+    if not db:
+        return default_url(Path.cwd())
+    return normalise_url(db if "://" in db else f"sqlite:///{Path(db).absolute()}")

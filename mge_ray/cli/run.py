@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from mge_ray.adapters.prices import parse_price
 from mge_ray.adapters.sandbox import SandboxLevel
 from mge_ray.cli import simulate
 from mge_ray.cli.console import console
-from mge_ray.cli.exits import exit_code
+from mge_ray.cli.exits import STOPPED_EARLY, exit_code
 from mge_ray.cli.options import DbOption, JsonOption, PlanArgument, PriceOption, database
 from mge_ray.cli.screen import RunScreen, print_summary
 from mge_ray.domain.errors import MgeRayError, StateConflictError, UnknownPriceError
@@ -134,10 +136,12 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Execute a plan and write the tested project."""
         loaded = load_plan(plan)
+        address = None if address == "local" else address
         if simulated == live:
             raise RunError("say --simulate (no key, no money) or --live (real calls, real money)")
         target = out or Path("out") / _slug(loaded.name)
         check_target(target.resolve())
+        _check_folder("--out", target)
         if report is not None:
             _check_report(report)
         if sandbox is not None and sandbox not in {level.value for level in SandboxLevel}:
@@ -184,16 +188,40 @@ def execute(request: Request) -> int:
         stack.enter_context(_session(request.address))
         interrupts = stack.enter_context(Interrupts())  # after Ray, which takes SIGTERM for itself
         state, report, codes = _run_on_ray(request, config, screen, interrupts)
-    files = assemble(request.plan, codes)
-    write_project(files, request.out)
+    with Interrupts():  # what was bought is written, whoever is impatient
+        return _finish(screen, request, state, report, codes)
+
+
+def _finish(
+    out: Console, request: Request, state: ExecutionState, report: ExecutionReport, codes: dict[str, str]
+) -> int:
+    """Write report and project, say how it ended, and return the exit code; what cannot be written is said last."""
+    target, problems = _target(request.out, complete=report.atoms_succeeded == report.atoms_total), []
+    text = report.model_dump_json(indent=2)
     if request.report is not None:
-        request.report.parent.mkdir(parents=True, exist_ok=True)
-        request.report.write_text(report.model_dump_json(indent=2))
+        try:
+            request.report.parent.mkdir(parents=True, exist_ok=True)
+            request.report.write_text(text)
+        except OSError as error:
+            problems.append(f"the report could not be written: {error}")
+    try:
+        write_project(assemble(request.plan, codes), target)
+    except MgeRayError as error:
+        problems.append(f"the project could not be written: {error}; its code is kept in the journal")
     if request.as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        typer.echo(text)
     else:
-        _end(screen, request, state, report)
-    return exit_code(state.status)
+        _end(out, request, target, state, report)
+    for problem in problems:
+        typer.echo(f"mge-ray: {problem}", err=True)
+    return STOPPED_EARLY if problems else exit_code(state.status)
+
+
+def _target(wanted: Path, *, complete: bool) -> Path:
+    """Return where the project goes: a partial one never replaces what an earlier run has written."""
+    if complete or not wanted.exists() or not any(wanted.iterdir()):
+        return wanted
+    return wanted.with_name(f"{wanted.name}.partial")
 
 
 def _run_on_ray(
@@ -228,7 +256,8 @@ def _run_on_ray(
             time.sleep(POLL_S)
     state, report = engine.state(execution_id), engine.report(execution_id)
     codes = engine.accepted_codes(execution_id)
-    engine.close()
+    if request.address is None:  # a joined engine serves others too
+        engine.close()
     return state, report, codes
 
 
@@ -236,9 +265,16 @@ def _check_report(path: Path) -> None:
     """Refuse beforehand what could not be written afterwards."""
     if path.is_dir():
         raise RunError(f"--report {path} is a folder; name a file")
+    _check_folder("--report", path)
+
+
+def _check_folder(option: str, path: Path) -> None:
+    """Try to write where `path` will lie."""
     folder = next(parent for parent in path.resolve().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise RunError(f"--report {path} cannot be written: {folder} is not a folder one may write to")
+    try:
+        Path(tempfile.mkdtemp(dir=folder)).rmdir()
+    except OSError as error:
+        raise RunError(f"{option} {path} cannot be written: {folder}: {error.strerror}") from None
 
 
 def _settled(state: ExecutionState, *, driving: bool) -> bool:
@@ -267,13 +303,20 @@ def _simulator(
         name, separator, rate = fault.partition("=")
         if not separator:
             raise RunError(f"--fault {fault!r} is not NAME=RATE, such as wrong=0.2")
-        fields = SimulatorConfig.__dataclass_fields__
-        field_name = next((n for n in (f"rate_{name}", name) if n.replace("-", "_") in fields), None)
-        if field_name is None:
-            known = ", ".join(n.removeprefix("rate_") for n in fields if n.startswith("rate_"))
-            raise RunError(f"--fault {name!r} is none that the simulated server knows: {known}")
+        rates = {n.removeprefix("rate_"): n for n in SimulatorConfig.__dataclass_fields__ if n.startswith("rate_")}
+        known = {**rates, **{n: n for n in ("storm_s", "storm_share", "stall_s", "retry_after_s")}}
+        field_name = known.get(name.replace("-", "_"))
+        if field_name is None or not _is_number(rate):
+            raise RunError(f"--fault {fault!r} is not NAME=NUMBER with a name of {', '.join(known)}")
         flags.append(f"--{field_name.replace('_', '-')}={rate}")
     return simulate.configuration(flags)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _check_money(config: EngineConfig, *models: str | None) -> None:
@@ -308,7 +351,7 @@ def _header(out: Console, request: Request, config: EngineConfig, execution_id: 
     out.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
-def _end(out: Console, request: Request, state: ExecutionState, report: ExecutionReport) -> None:
+def _end(out: Console, request: Request, target: Path, state: ExecutionState, report: ExecutionReport) -> None:
     print_summary(out, report)
     reason = f": {state.reason}" if state.reason else ""
     lines = [f"status     {state.status.value}{reason}"]
@@ -325,10 +368,10 @@ def _end(out: Console, request: Request, state: ExecutionState, report: Executio
         causes = [f"{atom.atom_id} ({atom.cause})" for atom in report.atoms if atom.status.value == "failed"]
         lines.append(f"failed     {', '.join(causes[:5])}{' ...' if len(causes) > 5 else ''}")  # noqa: PLR2004
     partial = "" if report.atoms_succeeded == report.atoms_total else " (partial: stubs stand for what is missing)"
-    lines.append(f"project    {request.out.resolve()}{partial}")
+    lines.append(f"project    {target.resolve()}{partial}")
     tests = " ".join(request.plan.acceptance_tests)
     if tests and not partial:
-        lines.append(f"try it     cd {request.out.resolve()} && {sys.executable} -m pytest {tests}")
+        lines.append(f"try it     cd {target.resolve()} && {sys.executable} -m pytest {tests}")
     if not state.status.ended:
         lines.append(f"state      kept; see `mge-ray status {str(state.execution_id)[:8]}`")
     out.print("\n".join(lines), markup=False, soft_wrap=True)

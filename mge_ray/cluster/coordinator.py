@@ -87,7 +87,8 @@ class ExecutionCoordinator:
         live = await self._pool.refresh()
         if self._config.driver_pid is not None:
             self._watch_driver(self._config.driver_pid)
-        if not ray.get_runtime_context().was_current_actor_reconstructed:
+        context = ray.get_runtime_context()
+        if context.get_actor_id() is None or not context.was_current_actor_reconstructed:
             return
         url, mine = self._config.db_url, self._control_address
         stored = await asyncio.to_thread(list_executions, url, STORED_EXECUTIONS_LOOKED_AT)
@@ -213,7 +214,9 @@ class ExecutionCoordinator:
     async def report(self, execution_id: UUID) -> ExecutionReport:
         """Return what the execution came to."""
         await self._ready
-        return build_report(self._service.machine(execution_id))
+        state = await self._service.get_execution_state(execution_id)
+        report = build_report(self._service.machine(execution_id))
+        return report.model_copy(update={"status": state.status.value, "reason": state.reason})
 
     async def accepted_codes(self, execution_id: UUID) -> dict[str, str]:
         """Return the accepted code of every atom that succeeded."""

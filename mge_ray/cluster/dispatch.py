@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import ActorUnavailableError, RayTaskError
 
 from mge_ray.adapters.message_request import MessageRequest, build_request
 from mge_ray.cluster.atom_task import Shipment, accept_project, execute_atom
@@ -93,7 +93,7 @@ class RayWork:
         elif isinstance(command, Abandon):
             self._abandon(command)
         else:
-            self._to_acknowledge.setdefault(command.gateway, []).append(command.call_id)
+            self._acknowledge(command.gateway, command.call_id)
 
     async def wait_any(self, timeout_s: float) -> list[Event]:
         """Return what has happened, at the latest after `timeout_s` seconds."""
@@ -110,14 +110,22 @@ class RayWork:
                 events.append(self._event(flight, outcome))
         return events
 
+    def _acknowledge(self, gateway: str, call_id: str) -> None:
+        """Collect what one turn acknowledges into one message, sent also if it was the last turn."""
+        if not self._to_acknowledge:
+            asyncio.get_running_loop().call_soon(self._send_acknowledgements)
+        self._to_acknowledge.setdefault(gateway, []).append(call_id)
+
+    def _send_acknowledgements(self) -> None:
+        to_acknowledge, self._to_acknowledge = self._to_acknowledge, {}
+        for gateway, call_ids in to_acknowledge.items():
+            self._pool.acknowledge(self._caller, call_ids, gateway)
+
     def _hand_over(self) -> list[Event]:
         """Send what this turn submitted, a message a gateway, and listen to every gateway that has calls of ours."""
         to_send, self._to_send = self._to_send, {}
         for gateway, requests in to_send.items():
             self._pool.send(self._caller, requests, gateway)
-        to_acknowledge, self._to_acknowledge = self._to_acknowledge, {}
-        for gateway, call_ids in to_acknowledge.items():
-            self._pool.acknowledge(call_ids, gateway)
         events: list[Event] = []
         listened_to = set(self._collecting.values())
         for gateway in {command.gateway for command in self._calls.values()} - listened_to:
@@ -129,7 +137,9 @@ class RayWork:
         return events
 
     def _answers(self, gateway: str, outcome: Any) -> list[Event]:  # noqa: ANN401  # whatever the reference held
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, ActorUnavailableError):
+            return []  # a break in the line or between two lives; the next collect tells which
+        if outcome is None or isinstance(outcome, Exception):
             self._pool.lost(gateway)
             return self._lost(gateway)
         now = self._clock.now()
@@ -142,9 +152,10 @@ class RayWork:
         ]
 
     def _lost(self, gateway: str) -> list[Event]:
-        """Every call on a gateway that died may have been billed, and will not be answered."""
+        """Calls on a gateway that died may have been billed and will not be answered; those for none were not sent."""
         now = self._clock.now()
-        failure = CallFailure(FailureKind.GATEWAY_LOST, "the gateway's process died", Billing.UNKNOWN)
+        billing = Billing.UNKNOWN if gateway else Billing.NOT_BILLED
+        failure = CallFailure(FailureKind.GATEWAY_LOST, "the gateway's process died", billing)
         lost = [command for command in self._calls.values() if command.gateway == gateway]
         for command in lost:
             del self._calls[command.call_id]
@@ -170,7 +181,7 @@ class RayWork:
 
     def _abandon(self, command: Abandon) -> None:
         if self._calls.pop(command.call_id, None):
-            self._to_acknowledge.setdefault(command.gateway, []).append(command.call_id)
+            self._acknowledge(command.gateway, command.call_id)
         for ref, flight in list(self._flights.items()):
             if flight.call_id == command.call_id:
                 del self._flights[ref]

@@ -43,10 +43,9 @@ def open_engine(config: EngineConfig) -> EngineClient:
     for _ in range(_cpus()):
         prepare_worker.options(name="warm up").remote(config)
     running: EngineConfig = ray.get(coordinator.config.remote())
-    if running.comparable() != config.comparable():
-        differing = sorted(
-            name for name in EngineConfig.model_fields if getattr(running, name) != getattr(config, name)
-        )
+    theirs, ours = running.comparable(), config.comparable()
+    differing = sorted(name for name in EngineConfig.model_fields if getattr(theirs, name) != getattr(ours, name))
+    if differing:
         raise SessionError(f"the cluster's engine runs with other settings ({', '.join(differing)}); use the same")
     return EngineClient(coordinator)
 

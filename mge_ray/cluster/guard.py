@@ -1,9 +1,9 @@
 """The guard of a local run: a small process that outlives its driver by a moment, to leave no process behind.
 
 Ray's own processes notice a killed driver late, some never. Every process of the run carries a mark in its
-environment or, where Ray has written a title over that, holds files of the run's folder open. When the guard's
-standard input ends, the driver is gone, and after a grace the guard ends what is left of the run. It imports nothing
-of this package and touches no process of anybody else.
+environment or, where Ray has written a title over that, holds files of the run's folder open for writing. When the
+guard's standard input ends, the driver is gone, and after a grace the guard ends what is left of the run. It imports
+nothing of this package and touches no process of anybody else.
 """
 
 from __future__ import annotations
@@ -37,9 +37,15 @@ def marked(mark: str, folder: str, spared: set[int]) -> list[int]:
 def _holds(process: Path, inside: str) -> bool:
     for link in (process / "fd").iterdir():
         with contextlib.suppress(OSError):
-            if str(link.readlink()).startswith(inside):
+            if str(link.readlink()).startswith(inside) and _writable(process / "fdinfo" / link.name):
                 return True
     return False
+
+
+def _writable(fdinfo: Path) -> bool:
+    """Return whether a file is open for writing: somebody who only reads a log is not part of the run."""
+    flags = next(line for line in fdinfo.read_text().splitlines() if line.startswith("flags:"))
+    return bool(int(flags.split()[1], 8) & (os.O_WRONLY | os.O_RDWR))
 
 
 def end_all(mark: str, folder: str, spared: set[int]) -> None:

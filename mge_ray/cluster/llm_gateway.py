@@ -52,9 +52,17 @@ class LLMGateway:
         """Return who this is; another answer than before means that earlier calls are forgotten."""
         return self._incarnation
 
-    async def submit(self, caller: str, requests: Sequence[MessageRequest]) -> None:
-        """Make the calls, or join those made before under the same ids; their answers are for `caller`."""
+    async def submit(self, caller: str, requests: Sequence[MessageRequest], incarnation: str) -> None:
+        """Make the calls, or join those made before under the same ids; their answers are for `caller`.
+
+        Calls meant for another life of this gateway are not made: their caller counts them as lost.
+        """
+        if incarnation != self._incarnation:
+            return
         for request in requests:
+            former = self._callers.get(request.call_id, caller)
+            if former != caller:
+                self._drop(former, request.call_id)
             self._callers[request.call_id] = caller
             task = self._calls.get(request.call_id)
             if task is None:
@@ -63,17 +71,19 @@ class LLMGateway:
             elif task.done():
                 self._deliver(request.call_id, task)
 
-    async def collect(self, caller: str, timeout_s: float) -> dict[str, Answer]:
-        """Return the caller's answers by call id as soon as there are any, at the latest after `timeout_s`."""
+    async def collect(self, caller: str, timeout_s: float, incarnation: str) -> dict[str, Answer] | None:
+        """Return the caller's answers by call id as soon as there are any, at the latest after `timeout_s`.
+
+        None says that this is another life of the gateway, which knows nothing of the caller's calls.
+        """
+        if incarnation != self._incarnation:
+            return None
         news = self._news.setdefault(caller, asyncio.Event())
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(news.wait(), timeout_s)
             await asyncio.sleep(GATHERING_S)
-        news.clear()
-        answers = self._answered.pop(caller, {})
-        if not answers:
-            self._news.pop(caller, None)  # a caller that does not come back leaves nothing
-        return answers
+        self._news.pop(caller, None)
+        return self._answered.pop(caller, {})
 
     async def generate(self, request: MessageRequest) -> Answer:
         """Return the answer to one call, made now or before. Never raises for what the provider does."""
@@ -82,13 +92,26 @@ class LLMGateway:
             task = self._calls[request.call_id] = asyncio.create_task(self._call(request))
         return await asyncio.shield(task)
 
-    async def acknowledge(self, call_ids: Sequence[str]) -> None:
-        """Forget answers that are journalled, and calls that nobody waits for."""
+    async def acknowledge(self, caller: str, call_ids: Sequence[str]) -> None:
+        """Forget the caller's answers that are journalled, and its calls that it does not wait for any longer."""
         for call_id in call_ids:
+            if self._callers.get(call_id, caller) != caller:
+                continue
             self._callers.pop(call_id, None)
+            self._drop(caller, call_id)
             task = self._calls.pop(call_id, None)
             if task is not None and not task.done():
                 task.cancel()
+
+    async def held(self) -> int:
+        """Return how many calls are running or wait to be acknowledged."""
+        return len(self._calls)
+
+    def _drop(self, caller: str, call_id: str) -> None:
+        answers = self._answered.get(caller, {})
+        answers.pop(call_id, None)
+        if not answers:
+            self._answered.pop(caller, None)
 
     def _deliver(self, call_id: str, task: asyncio.Task[Answer]) -> None:
         caller = self._callers.get(call_id)
@@ -152,27 +175,27 @@ class LLMGatewayPool:
                 return incarnation
 
     def next_incarnation(self) -> str:
-        """Return the gateway whose turn it is."""
+        """Return the gateway whose turn it is; empty while none lives."""
         names = list(self._by_incarnation)
         self._turn += 1
-        return names[self._turn % len(names)]
+        return names[self._turn % len(names)] if names else ""
 
     def send(self, caller: str, requests: Sequence[MessageRequest], incarnation: str) -> None:
         """Hand calls over to that gateway; one that died in between is told by `collect`."""
         gateway = self._by_incarnation.get(incarnation)
         if gateway is not None:
-            gateway.submit.remote(caller, list(requests))
+            gateway.submit.remote(caller, list(requests), incarnation)
 
-    def collect(self, caller: str, incarnation: str) -> ray.ObjectRef[dict[str, Answer]] | None:
+    def collect(self, caller: str, incarnation: str) -> ray.ObjectRef[dict[str, Answer] | None] | None:
         """Return a reference to the caller's next answers from that gateway; None if it is not known to live."""
         gateway = self._by_incarnation.get(incarnation)
-        return None if gateway is None else gateway.collect.remote(caller, COLLECT_S)
+        return None if gateway is None else gateway.collect.remote(caller, COLLECT_S, incarnation)
 
-    def acknowledge(self, call_ids: Sequence[str], incarnation: str) -> None:
+    def acknowledge(self, caller: str, call_ids: Sequence[str], incarnation: str) -> None:
         """Tell the gateway that holds the answers to forget them."""
         gateway = self._by_incarnation.get(incarnation)
         if gateway is not None:
-            gateway.acknowledge.remote(list(call_ids))
+            gateway.acknowledge.remote(caller, list(call_ids))
 
     def quote_usd(self, request: MessageRequest) -> float:
         """Return the most the call can bill; without prices being required, 0 for a model that has none."""
@@ -193,7 +216,7 @@ class LLMGatewayPool:
         request = build_request(atom_spec, dependencies, previous_errors, call or CallContext())
         incarnation = self.next_incarnation()
         answer: Answer = await self._by_incarnation[incarnation].generate.remote(request)
-        self.acknowledge([request.call_id], incarnation)
+        self.acknowledge("", [request.call_id], incarnation)
         if isinstance(answer, CallFailure):
             raise CallFailedError(answer)
         return answer

@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ GATEWAY = "llm_gateway"
 OBJECT_STORE_BYTES = 200_000_000
 GUARD = Path(__file__).with_name("guard.py")
 GUARD_PATIENCE_S = 15.0
+REACH_S = 5.0
 
 
 class SessionError(MgeRayError):
@@ -73,13 +75,25 @@ def local_session(*, num_cpus: int | None = None) -> Iterator[str]:
 def joined_session(address: str) -> Iterator[str]:
     """Join the cluster at `address` for the length of the block; its actors stay."""
     try:
+        check_reachable(address)
         _init(address=address)
-    except ConnectionError as error:
-        raise SessionError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise SessionError(f"no Ray cluster answers at {address}: {lines[0]}") from None
     try:
         yield address
     finally:
         _shutdown()
+
+
+def check_reachable(address: str) -> None:
+    """Try the address within seconds, where Ray would try for minutes. Raises OSError or ValueError."""
+    if address == "auto" or "://" in address:
+        return
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdigit():
+        raise ValueError("an address is HOST:PORT, auto, or ray://HOST:PORT")
+    socket.create_connection((host, int(port)), timeout=REACH_S).close()
 
 
 def _init(**options: Any) -> None:  # noqa: ANN401  # ray.init's own options

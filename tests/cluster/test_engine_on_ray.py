@@ -7,8 +7,10 @@ import signal
 import time
 
 import pytest
+import ray
 
 from mge_ray.adapters.journal import load_events, load_execution
+from mge_ray.cluster.session import GATEWAY, NAMESPACE
 from mge_ray.domain.state import AtomStatus, ExecutionStatus
 from mge_ray.execution.recovery import replay
 from tests.cluster.conftest import numbered_plan, processes_titled
@@ -93,6 +95,11 @@ def test_cancel_ends_the_execution_and_gives_up_what_is_in_flight(engine):
     engine.until(execution_id, lambda state: state.atoms_in_flight)
     state = engine.call("cancel", execution_id)
     assert (state.status, state.atoms_in_flight) == (ExecutionStatus.CANCELLED, 0)
+    gateway = ray.get_actor(f"{GATEWAY}_0", NAMESPACE)
+    deadline = time.monotonic() + 20
+    while ray.get(gateway.held.remote()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert ray.get(gateway.held.remote()) == 0
 
 
 def test_an_atom_times_out_while_its_check_runs(engine):

@@ -398,9 +398,8 @@ def test_any_text_and_any_number_survives(store, events):
     asyncio.run(once())
 
 
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"], indirect=True)
 async def test_the_list_shows_the_latest_execution_first(store):
-    if isinstance(store, MemoryStore):
-        pytest.skip("the list is read from a database")
     runs = [await started(store) for _ in range(3)]
     assert [one.execution_id for one in list_executions(store.url, limit=3)] == [run.id for run in reversed(runs)]
     assert list_executions(store.url, limit=1)[0].owner.count(":") == 1

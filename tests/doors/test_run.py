@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mge_ray.adapters.journal import default_url, list_executions
+from mge_ray.pipeline.output_folder import write_project
 
 PATIENCE_S = 120
 
@@ -103,8 +104,12 @@ def test_atoms_that_fail_end_in_exit_1_and_a_partial_project(starter):
 
 
 def test_a_budget_that_is_too_small_stops_early_with_state_kept(starter):
+    finished = starter.parent / "out" / "temperatures"
+    write_project({"kept.py": "# bought before"}, finished)
     process = run(starter.parent, "--budget", "0.001")
     said = finish(process)
+    assert [path.name for path in finished.iterdir() if path.suffix == ".py"] == ["kept.py"]
+    assert (starter.parent / "out" / "temperatures.partial" / "temperatures" / "core.py").exists()
     assert process.returncode == 3, said
     assert "budget" in said
     assert "0 answers" in said
