@@ -152,7 +152,7 @@ class RayWork:
         ]
 
     def _lost(self, gateway: str) -> list[Event]:
-        """Calls on a gateway that died may have been billed and will not be answered; those for none were not sent."""
+        """Count calls of a gateway that died as possibly billed; those meant for none were not sent."""
         now = self._clock.now()
         billing = Billing.UNKNOWN if gateway else Billing.NOT_BILLED
         failure = CallFailure(FailureKind.GATEWAY_LOST, "the gateway's process died", billing)

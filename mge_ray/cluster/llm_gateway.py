@@ -119,6 +119,12 @@ class LLMGateway:
             self._answered.setdefault(caller, {})[call_id] = task.result()
             self._news.setdefault(caller, asyncio.Event()).set()
 
+    async def close(self) -> None:
+        """Give up running calls and close the connections."""
+        for task in self._calls.values():
+            task.cancel()
+        await self._client.aclose()
+
     async def pid(self) -> int:
         """Return this process's id."""
         return os.getpid()

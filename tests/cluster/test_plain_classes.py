@@ -11,6 +11,7 @@ import time
 import uuid
 
 import pytest
+import pytest_asyncio
 import ray
 from ray.exceptions import RayError
 
@@ -32,6 +33,13 @@ from mge_ray.execution.ports import CallContext, CallFailedError
 from mge_ray.wiring.build import attempt_policy
 from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
 from tests.cluster.conftest import numbered_plan
+
+
+@pytest_asyncio.fixture
+async def gateway(engine):
+    made = LLMGateway(engine.config)
+    yield made
+    await made.close()
 
 
 def request_for(atom_id: str, call_id: str) -> MessageRequest:
@@ -58,8 +66,7 @@ async def test_leases_are_refused_while_no_gateway_lives(engine):
     await leases.release(Pool.EXECUTE, ["x"])
 
 
-async def test_a_gateway_makes_a_call_once_however_often_it_is_asked(engine):
-    gateway = LLMGateway(engine.config)
+async def test_a_gateway_makes_a_call_once_however_often_it_is_asked(engine, gateway):
     before = engine.stats()["atoms"].get("plain0", {"requests": 0})["requests"]
     me = await gateway.incarnation()
     await gateway.submit("me", [request_for("plain0", "c1"), request_for("plain0", "c1")], me)
@@ -80,8 +87,7 @@ async def test_a_gateway_makes_a_call_once_however_often_it_is_asked(engine):
     assert (await gateway.pid(), len(await gateway.incarnation())) == (os.getpid(), 32)
 
 
-async def test_a_gateway_forgets_a_call_that_was_given_up(engine):
-    gateway = LLMGateway(engine.config)
+async def test_a_gateway_forgets_a_call_that_was_given_up(engine, gateway):
     me = await gateway.incarnation()
     await gateway.submit("me", [request_for("plain0", "given up")], me)
     await asyncio.sleep(0.05)
@@ -89,15 +95,13 @@ async def test_a_gateway_forgets_a_call_that_was_given_up(engine):
     assert (await gateway.held(), await gateway.collect("me", 0.6, me)) == (0, {})
 
 
-async def test_a_gateway_makes_no_call_that_was_meant_for_its_former_life(engine):
-    gateway = LLMGateway(engine.config)
+async def test_a_gateway_makes_no_call_that_was_meant_for_its_former_life(engine, gateway):
     await gateway.submit("me", [request_for("plain0", "former")], "a former life")
     assert await gateway.collect("me", 1.0, "a former life") is None
     assert await gateway.held() == 0
 
 
-async def test_an_acknowledged_answer_is_not_delivered(engine):
-    gateway = LLMGateway(engine.config)
+async def test_an_acknowledged_answer_is_not_delivered(engine, gateway):
     me = await gateway.incarnation()
     await gateway.submit("me", [request_for("plain0", "twice")], me)
     assert isinstance(await gateway.generate(request_for("plain0", "twice")), Generation)
@@ -108,6 +112,7 @@ async def test_an_acknowledged_answer_is_not_delivered(engine):
 async def test_a_gateway_returns_failures_as_answers(engine):
     gateway = LLMGateway(engine.config.model_copy(update={"base_url": "http://127.0.0.1:9"}))
     assert isinstance(await gateway.generate(request_for("plain0", "nobody")), CallFailure)
+    await gateway.close()
 
 
 async def test_the_pool_is_a_client_that_quotes(engine):
