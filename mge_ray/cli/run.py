@@ -27,7 +27,7 @@ from mge_ray.cli.console import console
 from mge_ray.cli.exits import STOPPED_EARLY, exit_code
 from mge_ray.cli.options import DbOption, JsonOption, PlanArgument, PriceOption, database
 from mge_ray.cli.screen import RunScreen, print_summary
-from mge_ray.domain.errors import MgeRayError, StateConflictError, UnknownPriceError
+from mge_ray.domain.errors import MgeRayError, StateConflictError
 from mge_ray.domain.events import ExecutionSettings
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.state import ExecutionState, ExecutionStatus
@@ -324,16 +324,8 @@ def _check_money(config: EngineConfig, *models: str | None) -> None:
         parse_price(text)
     prices = price_table(config)
     for model in models:
-        if model is not None and not prices.knows(model):
-            raise UnknownPriceError(str(_price_error(prices, model)))
-
-
-def _price_error(prices: Any, model: str) -> Exception:  # noqa: ANN401  # a PriceTable
-    try:
-        prices.rates(model)
-    except UnknownPriceError as error:
-        return error
-    raise AssertionError(model)
+        if model is not None:
+            prices.rates(model)  # raises with advice where there is none
 
 
 def _header(out: Console, request: Request, config: EngineConfig, execution_id: str, level: str) -> None:

@@ -67,8 +67,7 @@ class RayWork:
 
     def quote_usd(self, command: Generate) -> float:
         """Return the most this call can bill; the request is kept for `submit`."""
-        request = self._quoted[command.atom_id] = self._request(command)
-        return self._pool.quote_usd(request)
+        return self._pool.quote_usd(self._kept_request(command))
 
     def gateway_for(self, atom_id: str) -> str:  # noqa: ARG002  # any gateway will do
         """Return the incarnation of the gateway whose turn it is."""
@@ -77,9 +76,8 @@ class RayWork:
     def submit(self, command: WorkCommand) -> None:
         """Begin; the outcome arrives through `wait_any`."""
         if isinstance(command, Generate):
-            request = self._quoted.pop(command.atom_id, None)
-            if request is None or request.call_id != command.call_id:
-                request = self._request(command)
+            request = self._kept_request(command)
+            del self._quoted[command.atom_id]
             self._calls[command.call_id] = command
             self._to_send.setdefault(command.gateway, []).append(request)
         elif isinstance(command, Execute):
@@ -160,6 +158,13 @@ class RayWork:
         for command in lost:
             del self._calls[command.call_id]
         return [GenerationFailed(now, command.atom_id, command.call_id, failure) for command in lost]
+
+    def _kept_request(self, command: Generate) -> MessageRequest:
+        """Render a call once, however many turns it waits for its lease."""
+        kept = self._quoted.get(command.atom_id)
+        if kept is None or kept.call_id != command.call_id:
+            kept = self._quoted[command.atom_id] = self._request(command)
+        return kept
 
     def _request(self, command: Generate) -> MessageRequest:
         atom = self._plan.by_id[command.atom_id]

@@ -83,7 +83,6 @@ class Masterplan(BaseModel):
         waves = self.execution_plan or compute_waves(self.atoms)
         if self.execution_plan:
             check_waves(self.atoms, waves)
-            compute_waves(self.atoms)
         object.__setattr__(self, "execution_plan", tuple(waves))
         if self.masterplan_id.int == 0:
             object.__setattr__(self, "masterplan_id", uuid5(NAMESPACE_URL, f"mge-ray:plan:{self._content_hash()}"))
