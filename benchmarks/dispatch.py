@@ -18,6 +18,8 @@ import time
 import uuid
 from pathlib import Path
 
+from cpu import cpu_seconds, spent_since
+
 from mge_ray.cli.simulate import configuration, server
 from mge_ray.cluster.client import EngineClient
 from mge_ray.cluster.session import local_session
@@ -96,10 +98,12 @@ def run(plan: Masterplan, url: str, folder: str, arguments: argparse.Namespace) 
     )
     engine = open_engine(config)
     warm(engine, settings, checks=arguments.checks)
+    cpu_before = cpu_seconds()
     began = time.monotonic()
     execution_id = engine.start(plan, settings)
     state = engine.wait(execution_id)
     wall_s = time.monotonic() - began
+    cpu = spent_since(cpu_before)
     report = engine.report(execution_id)
     cores = os.cpu_count() or 1
     rounds = [-(-wave.atoms_total // arguments.leases) for wave in report.waves]
@@ -115,6 +119,9 @@ def run(plan: Masterplan, url: str, folder: str, arguments: argparse.Namespace) 
         median_ms = 1000 * checks[len(checks) // 2]
         print(f"  checks: {report.check_seconds:.1f} s in all, median {median_ms:.0f} ms")
         print(f"  bound with check seconds a core {bound_s:.1f} s: {wall_s / bound_s:.3f} x")
+    print(f"  CPU: {1000 * sum(seconds for _, seconds in cpu) / report.atoms_total:.2f} ms an atom, of which")
+    for role, seconds in cpu[:8]:
+        print(f"    {1000 * seconds / report.atoms_total:5.2f} ms {role}")
     engine.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,8 +22,10 @@ class ConcurrencyController:
     def __init__(self, limits: Mapping[str, int], ttl_s: float) -> None:
         self._pools = {Pool(name): LeasePool(limit, ttl_s) for name, limit in limits.items()}
 
-    def try_acquire(self, pool: str, lease_ids: Sequence[str]) -> list[str]:
-        """Return the ids that were granted, at once."""
+    def exchange(self, returned: Mapping[str, Sequence[str]], pool: str, lease_ids: Sequence[str]) -> list[str]:
+        """Take leases back and grant others, in one message; return the ids that were granted, at once."""
+        for name, ids in returned.items():
+            self.release(name, ids)
         return self._pools[Pool(pool)].try_acquire(lease_ids, now=time.monotonic())
 
     def release(self, pool: str, lease_ids: Sequence[str]) -> None:
@@ -56,20 +59,31 @@ class RayLeases:
     def __init__(self, controller: Handle, *, calls_possible: Callable[[], bool]) -> None:
         self._controller = controller
         self._calls_possible = calls_possible
+        self._returned: dict[str, list[str]] = {}
 
     async def try_acquire(self, pool: Pool, lease_ids: Sequence[str]) -> list[str]:
         """Return the ids that were granted, at once."""
         if pool is Pool.GENERATE and not self._calls_possible():
             return []
         try:
-            granted: list[str] = await self._controller.try_acquire.remote(pool.value, list(lease_ids))
+            granted: list[str] = await self._controller.exchange.remote(self._take(), pool.value, list(lease_ids))
         except ActorUnavailableError:
             return []
         return granted
 
     async def release(self, pool: Pool, lease_ids: Sequence[str]) -> None:
-        """Give leases back; a release that gets lost is made good by the lease's time to live."""
-        self._controller.release.remote(pool.value, list(lease_ids))
+        """Give leases back, with what is asked for next; one that gets lost is made good by its time to live."""
+        if not self._returned:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._returned.setdefault(pool.value, []).extend(lease_ids)
+
+    def _send(self) -> None:
+        for name, lease_ids in self._take().items():
+            self._controller.release.remote(name, lease_ids)
+
+    def _take(self) -> dict[str, list[str]]:
+        returned, self._returned = self._returned, {}
+        return returned
 
     async def renew(self, held: Mapping[Pool, Sequence[str]]) -> None:
         """Prolong what is held."""

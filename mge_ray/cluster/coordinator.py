@@ -23,6 +23,7 @@ from mge_ray.cluster.atom_task import ClusterValidator
 from mge_ray.cluster.concurrency_controller import Handle, RayLeases
 from mge_ray.cluster.dispatch import RayWork
 from mge_ray.cluster.llm_gateway import LLMGatewayPool
+from mge_ray.cluster.memory import settle
 from mge_ray.domain.commands import Notice
 from mge_ray.domain.errors import MgeRayError
 from mge_ray.domain.events import ExecutionSettings
@@ -79,6 +80,7 @@ class ExecutionCoordinator:
         self._service = ExecutionServiceV2(executor)
         self._notices: dict[UUID, deque[tuple[int, Notice]]] = {}
         self._told = 0
+        settle()
         self._ready = asyncio.get_running_loop().create_task(self._begin())
 
     # ---- life -----------------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ class RayWork:
         self._quoted: dict[str, MessageRequest] = {}
         self._plan_ref = ray.put(self._plan)
         self._shipped: tuple[tuple[int, bool], Shipment] | None = None
+        self._check: Any = execute_atom
 
     def quote_usd(self, command: Generate) -> float:
         """Return the most this call can bill; the request is kept for `submit`."""
@@ -81,9 +82,8 @@ class RayWork:
             self._calls[command.call_id] = command
             self._to_send.setdefault(command.gateway, []).append(request)
         elif isinstance(command, Execute):
-            ref: ray.ObjectRef[Any] = execute_atom.options(name=f"check wave {self._machine.current_wave}").remote(
-                self._shipment(), command.atom_id, command.code
-            )
+            shipment = self._shipment()
+            ref: ray.ObjectRef[Any] = self._check.remote(shipment, command.atom_id, command.code)
             self._flights[ref] = _Flight(Execute, command.atom_id, command.call_id)
         elif isinstance(command, Accept):
             ref = accept_project.options(name="acceptance").remote(self._shipment())
@@ -181,6 +181,7 @@ class RayWork:
         wave, machine = self._machine.current_wave, self._machine
         key = (wave, wave == len(self._plan.waves) and machine.open_in_wave == 0)
         if self._shipped is None or self._shipped[0] != key:
+            self._check = execute_atom.options(name=f"check wave {wave}")
             self._shipped = key, Shipment(self._config, self._plan_ref, ray.put(machine.accepted_codes()))
         return self._shipped[1]
 
@@ -210,7 +211,10 @@ def _wait(refs: list[ray.ObjectRef[Any]], timeout_s: float) -> list[tuple[ray.Ob
     ready, _ = ray.wait(refs, num_returns=1, timeout=timeout_s, fetch_local=True)
     if ready and len(refs) > 1:
         ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=True)
-    return [(ref, _value(ref)) for ref in ready]
+    try:
+        return list(zip(ready, ray.get(ready), strict=True))
+    except Exception:  # noqa: BLE001  # one of them at least failed: each gets its own value or exception
+        return [(ref, _value(ref)) for ref in ready]
 
 
 def _value(ref: ray.ObjectRef[Any]) -> Any:  # noqa: ANN401  # whatever the reference holds

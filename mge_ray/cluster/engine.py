@@ -40,13 +40,14 @@ def open_engine(config: EngineConfig) -> EngineClient:
     coordinator: Handle = _detached(
         ExecutionCoordinatorActor, COORDINATOR, max_concurrency=CALLS_AT_ONCE, **where
     ).remote(config, controller, gateways)
-    for _ in range(_cpus()):
-        prepare_worker.options(name="warm up").remote(config)
     running: EngineConfig = ray.get(coordinator.config.remote())
     theirs, ours = running.comparable(), config.comparable()
     differing = sorted(name for name in EngineConfig.model_fields if getattr(theirs, name) != getattr(ours, name))
     if differing:
         raise SessionError(f"the cluster's engine runs with other settings ({', '.join(differing)}); use the same")
+    ray.get([controller.limits.remote(), *(gateway.incarnation.remote() for gateway in gateways)])
+    for _ in range(_cpus()):  # after the actors: each actor's start brings an idle worker, and the newest is used first
+        prepare_worker.options(name="warm up").remote(config)
     return EngineClient(coordinator)
 
 

@@ -19,6 +19,7 @@ from ray.exceptions import RayActorError
 
 from mge_ray.adapters.message_request import MessageRequest, build_request, max_cost_usd_of
 from mge_ray.cluster.concurrency_controller import Handle
+from mge_ray.cluster.memory import settle
 from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
 from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation
 from mge_ray.execution.ports import CallContext, CallFailedError
@@ -47,6 +48,7 @@ class LLMGateway:
         self._answered: dict[str, dict[str, Answer]] = {}
         self._news: dict[str, asyncio.Event] = {}
         self._incarnation = uuid.uuid4().hex
+        settle()
 
     async def incarnation(self) -> str:
         """Return who this is; another answer than before means that earlier calls are forgotten."""

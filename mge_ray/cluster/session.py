@@ -26,6 +26,9 @@ COORDINATOR = "execution_coordinator"
 CONTROLLER = "concurrency_controller"
 GATEWAY = "llm_gateway"
 OBJECT_STORE_BYTES = 200_000_000
+WORKERS_KEPT_MS = 60_000
+"""How long a worker may be idle. By Ray's own second, the workers warmed up died before the first answer came and cold
+ones took their place: of those over the number of CPUs the oldest go first, and each actor's start brings one."""
 GUARD = Path(__file__).with_name("guard.py")
 GUARD_PATIENCE_S = 15.0
 REACH_S = 5.0
@@ -49,6 +52,7 @@ def local_session(*, num_cpus: int | None = None) -> Iterator[str]:
         "RAY_DEDUP_LOGS": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_idle_worker_killing_time_threshold_ms": str(WORKERS_KEPT_MS),
     }
     os.environ.pop("RAY_ADDRESS", None)
     guard = subprocess.Popen(

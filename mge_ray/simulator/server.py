@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mge_ray.simulator.app import Simulator, create_app
 from mge_ray.simulator.config import SimulatorConfig
@@ -23,7 +23,7 @@ BACKLOG = 4096
 START_TIMEOUT_S = 20.0
 
 
-class _Protocol(H11Protocol):
+class _Protocol(HttpToolsProtocol):
     """Hands its transport to the application, which has to break connections."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

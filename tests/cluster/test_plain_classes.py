@@ -49,7 +49,7 @@ def request_for(atom_id: str, call_id: str) -> MessageRequest:
 def test_the_controller_grants_renews_and_takes_back():
     controller = ConcurrencyController({"generate": 2, "execute": 1}, ttl_s=0.2)
     assert controller.limits() == {"generate": 2, "execute": 1}
-    assert controller.try_acquire("generate", ["a", "b", "c"]) == ["a", "b"]
+    assert controller.exchange({}, "generate", ["a", "b", "c"]) == ["a", "b"]
     controller.release("generate", ["a"])
     assert controller.in_use() == {"generate": 1, "execute": 0}
     time.sleep(0.3)
