@@ -12,7 +12,9 @@ _PARENT, _USER, _SYSTEM = 1, 11, 12  # fields of /proc/PID/stat after the name
 
 def cpu_seconds() -> dict[str, float]:
     """Return user and system seconds so far by role: a Ray process's title, or the program's name."""
-    stats = {int(path.name): fields for path in Path("/proc").iterdir() if path.name.isdigit() for fields in _stat(path)}
+    stats = {
+        int(path.name): fields for path in Path("/proc").iterdir() if path.name.isdigit() for fields in _stat(path)
+    }
     seconds: Counter[str] = Counter()
     for pid, fields in stats.items():
         if _descends(pid, stats):

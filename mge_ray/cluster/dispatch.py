@@ -32,6 +32,8 @@ from mge_ray.execution.ports import Clock, PlanContext, WorkCommand
 from mge_ray.execution.retry_orchestrator import call_context
 from mge_ray.wiring.settings import EngineConfig
 
+SILENCE_S = 0.2
+"""How long a gateway is left alone that did not answer: asking a process that restarts costs a core."""
 _WAITERS = ThreadPoolExecutor(32, thread_name_prefix="ray.wait")
 """Threads that sit in `ray.wait`, for a tenth of a second at most; shared by all executions of the process."""
 
@@ -57,10 +59,11 @@ class RayWork:
         self._context = PlanContext(self._plan.name, self._plan.description, self._plan.files)
         self._flights: dict[ray.ObjectRef[Any], _Flight] = {}
         self._caller = uuid.uuid4().hex
-        self._calls: dict[str, Generate] = {}
+        self._calls: dict[str, tuple[Generate, MessageRequest]] = {}
         self._to_send: dict[str, list[MessageRequest]] = {}
         self._to_acknowledge: dict[str, list[str]] = {}
         self._collecting: dict[ray.ObjectRef[Any], str] = {}
+        self._silent_until: dict[str, float] = {}
         self._quoted: dict[str, MessageRequest] = {}
         self._plan_ref = ray.put(self._plan)
         self._shipped: tuple[tuple[int, bool], Shipment] | None = None
@@ -79,7 +82,7 @@ class RayWork:
         if isinstance(command, Generate):
             request = self._kept_request(command)
             del self._quoted[command.atom_id]
-            self._calls[command.call_id] = command
+            self._calls[command.call_id] = command, request
             self._to_send.setdefault(command.gateway, []).append(request)
         elif isinstance(command, Execute):
             shipment = self._shipment()
@@ -121,12 +124,14 @@ class RayWork:
 
     def _hand_over(self) -> list[Event]:
         """Send what this turn submitted, a message a gateway, and listen to every gateway that has calls of ours."""
-        to_send, self._to_send = self._to_send, {}
-        for gateway, requests in to_send.items():
+        now = self._clock.now()
+        silent = {gateway for gateway, until in self._silent_until.items() if until > now}
+        for gateway in self._to_send.keys() - silent:
+            requests = [request for request in self._to_send.pop(gateway) if request.call_id in self._calls]
             self._pool.send(self._caller, requests, gateway)
         events: list[Event] = []
-        listened_to = set(self._collecting.values())
-        for gateway in {command.gateway for command in self._calls.values()} - listened_to:
+        asked = {command.gateway for command, _ in self._calls.values()}
+        for gateway in asked - silent - set(self._collecting.values()):
             ref = self._pool.collect(self._caller, gateway)
             if ref is None:
                 events += self._lost(gateway)
@@ -136,7 +141,8 @@ class RayWork:
 
     def _answers(self, gateway: str, outcome: Any) -> list[Event]:  # noqa: ANN401  # whatever the reference held
         if isinstance(outcome, ActorUnavailableError):
-            return []  # a break in the line or between two lives; the next collect tells which
+            self._ask_again(gateway)
+            return []
         if outcome is None or isinstance(outcome, Exception):
             self._pool.lost(gateway)
             return self._lost(gateway)
@@ -146,15 +152,27 @@ class RayWork:
             if isinstance(answer, CallFailure)
             else GenerationArrived(now, command.atom_id, call_id, answer)
             for call_id, answer in outcome.items()
-            if (command := self._calls.pop(call_id, None))
+            if (command := self._taken(call_id))
         ]
+
+    def _taken(self, call_id: str) -> Generate | None:
+        call = self._calls.pop(call_id, None)
+        return call and call[0]
+
+    def _ask_again(self, gateway: str) -> None:
+        """Hand over again, soon, what may have been lost with the line: the same gateway joins calls by their ids.
+
+        Another life of it makes none of them, and tells so at the next collect.
+        """
+        self._silent_until[gateway] = self._clock.now() + SILENCE_S
+        self._to_send[gateway] = [request for command, request in self._calls.values() if command.gateway == gateway]
 
     def _lost(self, gateway: str) -> list[Event]:
         """Count calls of a gateway that died as possibly billed; those meant for none were not sent."""
         now = self._clock.now()
         billing = Billing.UNKNOWN if gateway else Billing.NOT_BILLED
         failure = CallFailure(FailureKind.GATEWAY_LOST, "the gateway's process died", billing)
-        lost = [command for command in self._calls.values() if command.gateway == gateway]
+        lost = [command for command, _ in self._calls.values() if command.gateway == gateway]
         for command in lost:
             del self._calls[command.call_id]
         return [GenerationFailed(now, command.atom_id, command.call_id, failure) for command in lost]

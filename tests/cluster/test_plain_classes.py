@@ -13,7 +13,7 @@ import uuid
 import pytest
 import pytest_asyncio
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 
 from mge_ray.adapters.journal import load_events
 from mge_ray.adapters.message_request import MessageRequest
@@ -21,14 +21,18 @@ from mge_ray.cluster.atom_task import ClusterValidator, Shipment, judge, judge_p
 from mge_ray.cluster.client import EngineClient
 from mge_ray.cluster.concurrency_controller import ConcurrencyController, RayLeases
 from mge_ray.cluster.coordinator import ExecutionCoordinator
+from mge_ray.cluster.dispatch import RayWork
 from mge_ray.cluster.engine import sandbox_level
 from mge_ray.cluster.guard import MARK, end_all, marked
 from mge_ray.cluster.llm_gateway import LLMGateway, LLMGatewayPool
 from mge_ray.cluster.session import CONTROLLER, GATEWAY, NAMESPACE
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.errors import EngineUnavailableError, StateConflictError, UnknownExecutionError
+from mge_ray.domain.events import ExecutionStarted
 from mge_ray.domain.generation import CallFailure, Generation
+from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.state import ExecutionStatus
+from mge_ray.execution.defaults import SystemClock
 from mge_ray.execution.ports import CallContext, CallFailedError
 from mge_ray.wiring.build import attempt_policy
 from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
@@ -271,3 +275,48 @@ def test_equal_configurations_share_an_engine():
     assert one.comparable() == one.model_copy(update={"engine_id": "2", "driver_pid": None}).comparable()
     assert (one.gateways(2), one.model_copy(update={"generate_limit": 1000}).gateways(64)) == (2, 16)
     assert json.loads(one.model_dump_json())["checks"]
+
+
+class BrokenLine:
+    """The pool's front, over a line that loses the first message of calls and the first answers to them."""
+
+    def __init__(self, pool: LLMGatewayPool) -> None:
+        self._pool = pool
+        self.sent: list[list[str]] = []
+        self.collected = 0
+
+    def __getattr__(self, name: str):
+        return getattr(self._pool, name)
+
+    def send(self, caller, requests, incarnation):
+        self.sent.append([request.call_id for request in requests])
+        if len(self.sent) > 1:
+            self._pool.send(caller, requests, incarnation)
+
+    def collect(self, caller, incarnation):
+        self.collected += 1
+        if self.collected > 1:
+            return self._pool.collect(caller, incarnation)
+        return ray.put(ActorUnavailableError("the line broke", None))
+
+
+async def test_calls_lost_with_the_line_are_handed_over_again_and_made_once(engine):
+    plan = numbered_plan("plain", 4, 1)
+    pool = LLMGatewayPool([ray.get_actor(f"{GATEWAY}_0", NAMESPACE)], engine.config)
+    line = BrokenLine(pool)
+    machine = ExecutionMachine(uuid.uuid4(), plan)
+    (incarnation,) = await pool.refresh()
+    machine.handle(ExecutionStarted(time.time(), engine.settings()))
+    work = RayWork(machine, line, engine.config, clock=SystemClock())
+    before = engine.stats()["atoms"].get("plain3", {"requests": 0})["requests"]
+    call = machine.preview("plain3", gateway=incarnation)
+    assert work.quote_usd(call) > 0
+    work.submit(call)
+    events = []
+    deadline = time.monotonic() + 20
+    while not events and time.monotonic() < deadline:
+        events = await work.wait_any(0.1)
+    assert [(event.kind, event.call_id) for event in events] == [("generation_arrived", call.call_id)]
+    assert line.sent == [[call.call_id], [call.call_id]]
+    assert line.collected == 2
+    assert engine.stats()["atoms"]["plain3"]["requests"] == before + 1

@@ -1,0 +1,103 @@
+"""`mge-ray run` on a cluster that runs already: a head node and a Messages server of their own, found by address."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from mge_ray.adapters.journal import default_url, list_executions
+from mge_ray.cli.simulate import configuration, server
+
+PATIENCE_S = 150
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@pytest.fixture
+def cluster():
+    """A head node in a process group of its own; gives the environment in which it is found."""
+    folder = tempfile.TemporaryDirectory(prefix="mge-ray-test-", ignore_cleanup_errors=True)
+    port = free_port()
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+        "ANTHROPIC_API_KEY": "sk-ant-invented",
+    }
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2"]
+    options = {
+        "port": port,
+        "node-ip-address": "127.0.0.1",
+        "include-dashboard": "false",
+        "object-store-memory": 200_000_000,
+        "temp-dir": folder.name,
+        "min-worker-port": 0,
+        "max-worker-port": 0,
+    }
+    head = subprocess.Popen(
+        [*command, *(f"--{name}={value}" for name, value in options.items())],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        for line in head.stdout:
+            if "--block" in line:
+                break
+        yield environment | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+    finally:
+        os.killpg(head.pid, signal.SIGKILL)  # asked politely, it takes its time, and there is nothing to save
+        head.wait()
+        head.stdout.close()
+        folder.cleanup()
+
+
+def run(folder: Path, environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mge_ray", "run", "my-plan/plan.yaml", "--live", "--json", *options],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+def test_runs_share_a_cluster_s_engine_one_after_the_other(starter, cluster):
+    """The first run to end leaves the engine to the next, which brings the same settings."""
+    answers = starter / "answers.json"
+    with server(configuration([f"--answers={answers}", "--latency=fixed:0.2"])) as url:
+        environment = cluster | {"ANTHROPIC_BASE_URL": url}
+        first, second = (run(starter.parent, environment, "--out", f"out/{name}") for name in ("first", "second"))
+    for done in (first, second):
+        assert done.returncode == 0, done.stdout + done.stderr
+        report = json.loads(done.stdout)
+        assert (report["status"], report["precision_percent"], report["simulated"]) == ("completed", 100.0, False)
+        assert report["acceptance_passed"]
+    assert {execution.status.value for execution in list_executions(default_url(starter.parent))} == {"completed"}
+    assert (starter.parent / "out/second/temperatures/core.py").exists()
+
+
+def test_an_address_where_no_cluster_answers_is_one_line_and_exit_2(starter):
+    environment = os.environ | {"RAY_ADDRESS": f"127.0.0.1:{free_port()}", "ANTHROPIC_API_KEY": "sk-ant-invented"}
+    done = run(starter.parent, environment)
+    assert done.returncode == 2
+    assert "no Ray cluster answers at 127.0.0.1" in done.stderr
+    assert "Traceback" not in done.stderr
