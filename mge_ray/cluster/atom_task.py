@@ -66,11 +66,11 @@ def judge(shipment: Shipment, atom_id: str, code: str) -> ValidationResult:
     return _validator(shipment.config).judge(candidate)
 
 
-def judge_project(shipment: Shipment) -> ValidationResult:
-    """Run the plan's acceptance tests on the project assembled from the accepted code."""
+def judge_project(shipment: Shipment, wave_id: int = 0) -> ValidationResult:
+    """Check the project assembled from the accepted code, at the end of a wave or (0) by its acceptance tests."""
     if not shipment.config.checks:
         return ValidationResult()
-    return _validator(shipment.config).judge_acceptance(_unpack(shipment.plan), _unpack(shipment.accepted))
+    return _validator(shipment.config).judge_acceptance(_unpack(shipment.plan), _unpack(shipment.accepted), wave_id)
 
 
 def judge_alone(config: EngineConfig, candidate: Candidate) -> ValidationResult:
@@ -101,8 +101,8 @@ class ClusterValidator:
         verdict: ValidationResult = await judge_candidate.remote(self._config, candidate)
         return verdict
 
-    async def accept(self, plan: Masterplan, codes: Mapping[str, str]) -> ValidationResult:
-        """Run the plan's acceptance tests."""
+    async def accept(self, plan: Masterplan, codes: Mapping[str, str], wave_id: int = 0) -> ValidationResult:
+        """Check the project above the single atom."""
         shipment = Shipment(self._config, ray.put(plan), ray.put(dict(codes)))
-        verdict: ValidationResult = await accept_project.remote(shipment)
+        verdict: ValidationResult = await accept_project.remote(shipment, wave_id)
         return verdict

@@ -66,7 +66,7 @@ class RayWork:
         self._silent_until: dict[str, float] = {}
         self._quoted: dict[str, MessageRequest] = {}
         self._plan_ref = ray.put(self._plan)
-        self._shipped: tuple[tuple[int, bool], Shipment] | None = None
+        self._shipped: tuple[tuple[int, ...], Shipment] | None = None
         self._check: Any = execute_atom
 
     def quote_usd(self, command: Generate) -> float:
@@ -89,7 +89,8 @@ class RayWork:
             ref: ray.ObjectRef[Any] = self._check.remote(shipment, command.atom_id, command.code)
             self._flights[ref] = _Flight(Execute, command.atom_id, command.call_id)
         elif isinstance(command, Accept):
-            ref = accept_project.options(name="acceptance").remote(self._shipment())
+            name = f"tests after wave {command.wave_id}" if command.wave_id else "acceptance"
+            ref = accept_project.options(name=name).remote(self._shipment(), command.wave_id)
             self._flights[ref] = _Flight(Accept)
         elif isinstance(command, Abandon):
             self._abandon(command)
@@ -197,7 +198,7 @@ class RayWork:
     def _shipment(self) -> Shipment:
         """Return what the checks of this wave share: the accepted code of all earlier waves is constant during it."""
         wave, machine = self._machine.current_wave, self._machine
-        key = (wave, wave == len(self._plan.waves) and machine.open_in_wave == 0)
+        key = machine.accepted_version
         if self._shipped is None or self._shipped[0] != key:
             self._check = execute_atom.options(name=f"check wave {wave}")
             self._shipped = key, Shipment(self._config, self._plan_ref, ray.put(machine.accepted_codes()))

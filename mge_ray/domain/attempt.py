@@ -40,7 +40,8 @@ class Answer:
 class AtomRecord:
     """Where one atom stands. `attempt` and `tries` count from 1 for the call that is next or in flight.
 
-    `active_s` is the time spent in flight, `flight_began_at` when the present flight began; waiting is not counted.
+    `reopened` counts how often a failure above the atom sent it back after it was accepted, and `fallback` is the code
+    that was accepted then. `active_s` is the time spent in flight, `flight_began_at` when the present flight began; waiting is not counted.
     """
 
     atom_id: str
@@ -64,6 +65,8 @@ class AtomRecord:
     unknown_usd: float = 0.0
     cause: str = ""
     code: str | None = None
+    reopened: int = 0
+    fallback: str | None = None
 
     @property
     def in_flight(self) -> bool:

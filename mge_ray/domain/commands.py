@@ -36,7 +36,12 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Run the plan's acceptance tests on the assembled project. Free to run again."""
+    """Check the project as it stands above the single atom: at the end of a wave, or (0) its acceptance tests.
+
+    Free to run again.
+    """
+
+    wave_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

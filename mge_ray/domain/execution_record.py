@@ -51,6 +51,10 @@ class ExecutionRecord:
         self.calls_without_answer: dict[str, int] = {}
         self.acceptance = AtomRecord(ACCEPTANCE, len(plan.waves) + 1)
         self.acceptance_result: ValidationResult | None = None
+        self.gate = 0
+        self.gates_passed = 0
+        self.reopenings = 0
+        self.failed_gates: list[int] = []
         self.queues = ReadyQueues()
         self.started_at: float | None = None
         self.ended_at: float | None = None
@@ -114,12 +118,18 @@ class ExecutionRecord:
         return held
 
     def accepted_codes(self) -> dict[str, str]:
-        """Return the accepted code of every atom that succeeded."""
-        return {
-            atom_id: record.code
+        """Return the accepted code of every atom that succeeded; of one opened again, what was accepted before."""
+        codes = {
+            atom_id: record.code if record.status is AtomStatus.SUCCEEDED else record.fallback
             for atom_id, record in self.atoms.items()
-            if record.status is AtomStatus.SUCCEEDED and record.code is not None
         }
+        return {atom_id: code for atom_id, code in codes.items() if code is not None}
+
+    @property
+    def accepted_version(self) -> tuple[int, ...]:
+        """Changes whenever what checks rest on may: with the wave, at its gate, and with each verdict after a gate."""
+        gate_open = self.open_in_wave == 0
+        return (self.current_wave, gate_open, self.attempts_made if gate_open or self.reopenings else 0)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the whole state as plain data; two machines are equal when their snapshots are."""
@@ -131,6 +141,7 @@ class ExecutionRecord:
             "wave_times": {wave: list(times) for wave, times in self.wave_times.items()},
             "atoms": {atom_id: asdict(record) for atom_id, record in self.atoms.items()},
             "acceptance": asdict(self.acceptance),
+            "gates": [self.gate, self.gates_passed, self.reopenings, list(self.failed_gates)],
             "money": asdict(self.money),
             "calls_without_answer": dict(self.calls_without_answer),
             "queued": self.queues.content(),
@@ -154,6 +165,14 @@ class ExecutionRecord:
     @property
     def _all_succeeded(self) -> bool:
         return self.ended[AtomStatus.SUCCEEDED] == len(self.atoms)
+
+    @property
+    def _acceptance_gate(self) -> int:
+        """The number of the gate after the last wave's own: the acceptance tests."""
+        return len(self.plan.waves) + 1
+
+    def _accept(self) -> c.Accept:
+        return c.Accept(0 if self.gate == self._acceptance_gate else self.gate)
 
     def _record(self, atom_id: str) -> AtomRecord:
         try:

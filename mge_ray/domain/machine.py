@@ -84,7 +84,7 @@ class ExecutionMachine(WaveProgress):
             raise IllegalTransitionError("the acceptance run is not ready")
         self.acceptance.status = AtomStatus.EXECUTING
         self._take_off(self.acceptance, event)
-        return [c.Accept()]
+        return [self._accept()]
 
     # ---- calls ----------------------------------------------------------------------------------------------------
 
@@ -260,9 +260,7 @@ class ExecutionMachine(WaveProgress):
         if self.acceptance.status is not AtomStatus.EXECUTING:
             return []
         outcome: Outcome = list(self._land(self.acceptance, Pool.EXECUTE, event.at))
-        passed = event.result.passed
-        self.acceptance.status = AtomStatus.SUCCEEDED if passed else AtomStatus.FAILED
-        self.acceptance_result = event.result
+        self._leave_gate(event.result)
         return outcome + self._advance(event.at)
 
     def _on_acceptance_lost(self, event: e.AcceptanceLost) -> Outcome:
@@ -320,7 +318,7 @@ class ExecutionMachine(WaveProgress):
                     e.GenerationFailed(event.at, record.atom_id, record.call_id, lost)
                 )
         if self.acceptance.in_flight:
-            outcome.append(c.Accept())
+            outcome.append(self._accept())
         return outcome
 
     def _expect(self, record: AtomRecord, event: e.Event) -> None:

@@ -32,12 +32,16 @@ SHOWN_IN_A_CYCLE = 8
 
 
 class ExecutionWave(BaseModel):
-    """Atoms that may run at the same time; waves are numbered from 1 and run one after the other."""
+    """Atoms that may run at the same time; waves are numbered from 1 and run one after the other.
+
+    `tests` are judged by no single atom: they run when the wave is done, before the next one begins.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     wave_id: Annotated[int, Field(ge=1)]
     atom_ids: tuple[str, ...]
+    tests: tuple[Annotated[str, StringConstraints(max_length=2_000)], ...] = ()
 
 
 class ValidationPlan(BaseModel):
@@ -79,8 +83,8 @@ class Masterplan(BaseModel):
         if len(self.atoms) > MAX_ATOMS:
             raise PlanError(f"the plan has {len(self.atoms)} atoms; {MAX_ATOMS} is the most")
         _check_ids(self.atoms)
-        _check_places(self.atoms, self.files, self.acceptance_tests)
         waves = self.execution_plan or compute_waves(self.atoms)
+        _check_places(self.atoms, self.files, self.acceptance_tests, [t for wave in waves for t in wave.tests])
         if self.execution_plan:
             check_waves(self.atoms, waves)
         object.__setattr__(self, "execution_plan", tuple(waves))
@@ -212,8 +216,10 @@ def _check_ids(atoms: tuple[AtomicUnit, ...]) -> None:
                 raise PlanError(f"atom {atom.id!r} depends on {dependency!r}, which the plan does not have")
 
 
-def _check_places(atoms: tuple[AtomicUnit, ...], files: dict[str, str], acceptance: tuple[str, ...]) -> None:
-    test_files = {test_file(test) for atom in atoms for test in atom.tests} | {test_file(test) for test in acceptance}
+def _check_places(
+    atoms: tuple[AtomicUnit, ...], files: dict[str, str], acceptance: tuple[str, ...], of_waves: list[str]
+) -> None:
+    test_files = {test_file(test) for test in [*(t for atom in atoms for t in atom.tests), *acceptance, *of_waves]}
     places: dict[tuple[str, str], str] = {}
     for atom in atoms:
         if atom.file in test_files or atom.file.rsplit("/", 1)[-1] == "conftest.py":
@@ -230,6 +236,9 @@ def _check_places(atoms: tuple[AtomicUnit, ...], files: dict[str, str], acceptan
     for test in acceptance:
         if not _exists(test_file(test), files):
             raise PlanError(f"acceptance test {test!r}: the plan has no file or folder {test_file(test)!r}")
+    for test in of_waves:
+        if not _exists(workspace_path(test_file(test)), files):
+            raise PlanError(f"execution_plan: a wave names the test {test!r}, but the plan has no such file")
 
 
 def _exists(path: str, files: dict[str, str]) -> bool:

@@ -19,7 +19,10 @@ class Severity(str, Enum):
 
 
 class Level(str, Enum):
-    """The validator's levels in the order they run; a failing level ends the ladder."""
+    """The validator's levels in the order they run; a failing level ends the ladder.
+
+    The last three are above the single atom: a whole module, what became testable with a wave, the whole project.
+    """
 
     ANSWER = "answer"
     PARSE = "parse"
@@ -27,6 +30,9 @@ class Level(str, Enum):
     LINT = "lint"
     TYPES = "types"
     TESTS = "tests"
+    MODULE = "module"
+    WAVE = "wave"
+    SYSTEM = "system"
 
 
 LEVELS = tuple(Level)
@@ -51,7 +57,11 @@ class ValidationIssue(BaseModel):
 
 
 class ValidationResult(BaseModel):
-    """The verdict on one candidate. `level` is the last level that ran; `seconds` is the time of each level."""
+    """The verdict on one candidate, or above the atom on what stands so far.
+
+    `level` is the last level that ran, `seconds` the time of each level. `blamed` names the atoms that a failure above
+    the atom points at, the most suspicious first.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,6 +69,7 @@ class ValidationResult(BaseModel):
     level: Level = Level.TESTS
     tests_run: int = 0
     seconds: dict[str, float] = {}
+    blamed: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -74,7 +85,7 @@ class ValidationResult(BaseModel):
     @property
     def merit(self) -> tuple[int, int]:
         """Larger is closer to right: the level reached, then fewer failures. Chooses the best of failed attempts."""
-        return (LEVELS.index(self.level) + self.passed, -len(self.failures))
+        return (len(LEVELS) if self.passed else LEVELS.index(self.level), -len(self.failures))
 
     @property
     def duration_s(self) -> float:

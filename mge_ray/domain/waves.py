@@ -1,18 +1,21 @@
 """WaveProgress: how waves follow each other, and how an execution ends.
 
-An atom that fails blocks everything that rests on it; the rest goes on. The last atom of a wave opens the next wave,
-the last wave the acceptance run, and that the end. A pause holds the end back.
+An atom that fails blocks everything that rests on it; the rest goes on. The last atom of a wave opens the wave's gate
+(the tests that no single atom is judged by), the gate the next wave, the last wave the acceptance run, and that the
+end. A gate that fails names atoms to blame: they are opened again while they have attempts left. A pause holds the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from mge_ray.domain import commands as c
 from mge_ray.domain.attempt import AtomRecord
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.execution_record import ACCEPTANCE, ExecutionRecord, Outcome
 from mge_ray.domain.state import AtomStatus, ExecutionStatus
+from mge_ray.domain.validation import ValidationResult
 
 
 class WaveProgress(ExecutionRecord):
@@ -20,6 +23,9 @@ class WaveProgress(ExecutionRecord):
 
     def _end_atom(self, record: AtomRecord, status: AtomStatus, at: float, *, cause: str = "") -> Outcome:
         outcome: Outcome = []
+        if status is AtomStatus.FAILED and record.fallback is not None:
+            status, record.code = AtomStatus.SUCCEEDED, record.fallback
+            cause = f"kept as it was accepted before it was opened again: {cause}"
         self._close(record, status, cause)
         self.retried_atoms += len(record.attempts) > 1
         if status is AtomStatus.FAILED:
@@ -28,21 +34,22 @@ class WaveProgress(ExecutionRecord):
             for blocked in self._downstream(record.atom_id):
                 if not blocked.status.ended:
                     self._close(blocked, AtomStatus.BLOCKED, f"depends on {record.atom_id}, which failed")
-        outcome.append(
-            c.AtomFinished(
-                record.atom_id,
-                record.wave_id,
-                succeeded=status is AtomStatus.SUCCEEDED,
-                attempts=len(record.attempts),
-                active_s=record.active_s,
+        if not record.reopened:
+            outcome.append(
+                c.AtomFinished(
+                    record.atom_id,
+                    record.wave_id,
+                    succeeded=status is AtomStatus.SUCCEEDED,
+                    attempts=len(record.attempts),
+                    active_s=record.active_s,
+                )
             )
-        )
         return outcome + self._advance(at)
 
     def _close(self, record: AtomRecord, status: AtomStatus, cause: str) -> None:
         record.status, record.cause = status, cause
         self.ended[status] += 1
-        if record.wave_id == self.current_wave:
+        if record.wave_id == self.current_wave or record.reopened:
             self.open_in_wave -= 1
 
     def _downstream(self, atom_id: str) -> Iterator[AtomRecord]:
@@ -59,18 +66,61 @@ class WaveProgress(ExecutionRecord):
         outcome: Outcome = []
         while self.open_in_wave == 0 and self.current_wave < len(self.plan.waves):
             if self.current_wave:
+                if self._gate_holds(self.current_wave, self._wave_tests):
+                    return outcome
                 outcome += self._close_wave(at)
             self._open_next_wave(at)
         if self.open_in_wave or self.status is not ExecutionStatus.RUNNING:
             return outcome
+        if self._gate_holds(self.current_wave, self._wave_tests):
+            return outcome
         if not self.wave_times[self.current_wave][1]:
             outcome += self._close_wave(at)
-        if self.acceptance.status is AtomStatus.PENDING and self._all_succeeded and self.plan.acceptance_tests:
-            self.acceptance.status = AtomStatus.READY
-            self.queues.add(Pool.EXECUTE, ACCEPTANCE)
-        if self.acceptance.status in {AtomStatus.READY, AtomStatus.EXECUTING}:
+        if self._gate_holds(self._acceptance_gate, self.plan.acceptance_tests):
             return outcome
         return [*outcome, *self._end(at)]
+
+    @property
+    def _wave_tests(self) -> tuple[str, ...]:
+        return self.plan.waves[self.current_wave - 1].tests
+
+    def _gate_holds(self, gate: int, tests: Sequence[str]) -> bool:
+        """Return whether a gate's tests are still to be awaited. They run only on what is whole, and not in a pause."""
+        broken = self.ended[AtomStatus.FAILED] + self.ended[AtomStatus.BLOCKED]
+        if not tests or broken or gate <= self.gates_passed or gate in self.failed_gates:
+            return False
+        if self.status is ExecutionStatus.RUNNING and self.acceptance.status is AtomStatus.PENDING:
+            self.gate = gate
+            self.acceptance.status, self.acceptance.workers_lost = AtomStatus.READY, 0
+            self.queues.add(Pool.EXECUTE, ACCEPTANCE)
+        return True
+
+    def _leave_gate(self, verdict: ValidationResult) -> None:
+        """Take a gate's verdict: it passed, or atoms are opened again, or it has failed for good."""
+        self.acceptance.status = AtomStatus.PENDING
+        if self.gate == self._acceptance_gate:
+            self.acceptance_result = verdict
+        if verdict.passed:
+            self.gates_passed = self.gate
+        elif not self._open_again(verdict):
+            self.failed_gates.append(self.gate)
+
+    def _open_again(self, verdict: ValidationResult) -> bool:
+        """Send blamed atoms back with what failed above them; those without attempts left stay as they are."""
+        limit = self._settings.policy.max_attempts
+        records = [self.atoms[atom_id] for atom_id in dict.fromkeys(verdict.blamed) if atom_id in self.atoms]
+        sent = [one for one in records if one.status is AtomStatus.SUCCEEDED and one.attempt < limit]
+        for record in sent:
+            self.ended[AtomStatus.SUCCEEDED] -= 1
+            self.retried_atoms -= len(record.attempts) > 1
+            self.open_in_wave += 1
+            record.attempts[-1] = replace(record.attempts[-1], verdict=verdict)
+            record.reopened += 1
+            self.reopenings += 1
+            record.fallback, record.cause = record.code, ""
+            record.attempt += 1
+            self._queue_call(record)
+        return bool(sent)
 
     def _open_next_wave(self, at: float) -> None:
         self.current_wave += 1
@@ -86,15 +136,21 @@ class WaveProgress(ExecutionRecord):
         return [c.WaveFinished(self.current_wave)]
 
     def _end(self, at: float) -> Outcome:
-        accepted = self.acceptance.status is not AtomStatus.FAILED
+        accepted = not self.failed_gates
+        self.acceptance.status = AtomStatus.SUCCEEDED if accepted else AtomStatus.FAILED
         self.status = ExecutionStatus.COMPLETED if self._all_succeeded and accepted else ExecutionStatus.FAILED
         failed, blocked = self.ended[AtomStatus.FAILED], self.ended[AtomStatus.BLOCKED]
         if failed or blocked:
             self.reason = f"{failed} of {len(self.atoms)} atoms failed, {blocked} blocked by them"
         elif not accepted:
-            self.reason = "every atom passed, but the acceptance tests failed"
+            self.reason = f"every atom passed, but {self._failed_gates_told()} failed"
         self.ended_at = at
         return [c.ExecutionFinished()]
+
+    def _failed_gates_told(self) -> str:
+        waves = [str(gate) for gate in self.failed_gates if gate != self._acceptance_gate]
+        told = [f"the tests after wave {', '.join(waves)}"] if waves else []
+        return " and ".join([*told, *(["the acceptance tests"] if self._acceptance_gate in self.failed_gates else [])])
 
     def _pause(self, reason: str, at: float) -> None:
         if self.status is ExecutionStatus.RUNNING:

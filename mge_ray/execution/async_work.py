@@ -55,7 +55,7 @@ class AsyncWork:
         elif isinstance(command, Execute):
             self._begin(self._execute(command), command.call_id)
         elif isinstance(command, Accept):
-            self._begin(self._accept(), "")
+            self._begin(self._accept(command), "")
         elif isinstance(command, Abandon):
             for task in [task for task, call_id in self._tasks.items() if call_id == command.call_id]:
                 task.cancel()
@@ -102,6 +102,6 @@ class AsyncWork:
         verdict = await self._orchestrator.validate(candidate)
         return AtomExecuted(self._clock.now(), atom.id, command.call_id, verdict)
 
-    async def _accept(self) -> Event:
-        verdict = await self._orchestrator.accept(self._plan, self._accepted())
+    async def _accept(self, command: Accept) -> Event:
+        verdict = await self._orchestrator.accept(self._plan, self._accepted(), command.wave_id)
         return AcceptanceFinished(self._clock.now(), verdict)

@@ -109,8 +109,11 @@ class Validator(Protocol):
         """Return the verdict. Never raises for anything the candidate does."""
         ...
 
-    async def accept(self, plan: Masterplan, codes: Mapping[str, str]) -> ValidationResult:
-        """Run the plan's acceptance tests on the project assembled from `codes` (atom id -> accepted code)."""
+    async def accept(self, plan: Masterplan, codes: Mapping[str, str], wave_id: int = 0) -> ValidationResult:
+        """Check the project assembled from `codes` (atom id -> accepted code) by a wave's tests or (0) by acceptance.
+
+        The verdict names the atoms to blame where it can.
+        """
         ...
 
 

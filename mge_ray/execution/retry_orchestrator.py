@@ -110,10 +110,10 @@ class RetryOrchestrator:
         except Exception as error:  # noqa: BLE001  # the border: one atom's fault is that atom's alone
             return failed_at(Level.TESTS, f"the validator failed: {type(error).__name__}: {error}", rule="validator")
 
-    async def accept(self, plan: Masterplan, codes: Mapping[str, str]) -> ValidationResult:
-        """Run the plan's acceptance tests on the project assembled from `codes`."""
+    async def accept(self, plan: Masterplan, codes: Mapping[str, str], wave_id: int = 0) -> ValidationResult:
+        """Check the project assembled from `codes`, at the end of a wave or (0) by its acceptance tests."""
         try:
-            return await self.validator.accept(plan, codes)
+            return await self.validator.accept(plan, codes, wave_id)
         except Exception as error:  # noqa: BLE001  # the border
             return failed_at(Level.TESTS, f"the validator failed: {type(error).__name__}: {error}", rule="validator")
 

@@ -7,7 +7,19 @@ from mge_ray.domain.errors import IllegalTransitionError
 from mge_ray.domain.generation import Billing, FailureKind, StopReason
 from mge_ray.domain.progress import execution_state
 from mge_ray.domain.state import AtomStatus, ExecutionStatus
-from tests.builders import BILLED, CALL_USD, MAYBE_BILLED, PASSED, UNBILLED, driven, failed, failure, generation
+from mge_ray.domain.validation import Level
+from tests.builders import (
+    BILLED,
+    CALL_USD,
+    MAYBE_BILLED,
+    PASSED,
+    UNBILLED,
+    driven,
+    failed,
+    failure,
+    generation,
+    plan,
+)
 
 RATE_LIMITED = failure(FailureKind.RATE_LIMITED, retry_after_s=30.0)
 ACCEPTED = {"files": {"tests/test_all.py": ""}, "acceptance_tests": ("tests",)}
@@ -697,6 +709,131 @@ def test_acceptance_starts_once():
         run.accept()
     with pytest.raises(IllegalTransitionError, match="the acceptance run is not ready"):
         run.lease(Pool.GENERATE, "")
+
+
+# ---- gates: tests above the single atom ------------------------------------------------------------------------------
+
+
+def gated(text: str = "a -> b", **fields):
+    """A plan whose first wave has tests of its own, and acceptance tests."""
+    waves = [{**wave.model_dump(), "tests": ("tests/test_all.py::test_w",)} for wave in plan(text).waves[:1]]
+    waves += [wave.model_dump() for wave in plan(text).waves[1:]]
+    return driven(text, plan_fields={**ACCEPTED, "execution_plan": waves}, **fields)
+
+
+def blaming(*atoms: str):
+    return failed("the story fails").model_copy(update={"level": Level.SYSTEM, "blamed": atoms})
+
+
+def test_a_wave_s_tests_run_before_the_next_wave_opens():
+    run = gated()
+    told = run.attempt("a")
+    assert of(c.WaveFinished, told) == []
+    assert (run.ready(), run.ready(Pool.EXECUTE)) == ([], [""])
+    assert run.accept() == [c.Accept(1)]
+    assert of(c.WaveFinished, run.acceptance()) == [c.WaveFinished(1)]
+    assert run.ready() == ["b"]
+    run.attempt("b")
+    assert run.accept() == [c.Accept()]
+    run.acceptance()
+    assert ended(run) == ("completed", "")
+
+
+def test_the_last_wave_s_tests_run_before_acceptance():
+    run = gated("a")
+    run.attempt("a")
+    assert run.accept() == [c.Accept(1)]
+    assert of(c.WaveFinished, run.acceptance()) == [c.WaveFinished(1)]
+    assert run.accept() == [c.Accept()]
+    run.acceptance()
+    assert ended(run) == ("completed", "")
+
+
+def test_a_wave_s_tests_that_fail_for_good_fail_the_execution_at_its_end_and_hold_up_nothing():
+    run = gated()
+    run.attempt("a")
+    run.accept()
+    run.acceptance(failed("no"))
+    run.attempt("b")
+    run.accept()
+    run.acceptance(failed("no"))
+    assert ended(run) == ("failed", "every atom passed, but the tests after wave 1 and the acceptance tests failed")
+
+
+def test_a_wave_s_tests_are_left_out_where_an_atom_failed():
+    run = gated("a -> b, c", policy={"model": "m", "max_attempts": 1})
+    run.attempt("a", failed())
+    run.attempt("c")
+    assert ended(run)[0] == "failed"
+
+
+def test_a_wave_s_tests_are_held_by_a_pause_and_run_again_after_a_restart():
+    run = gated()
+    run.call("a")
+    run.arrive("a")
+    run.check("a")
+    run.pause()
+    run.judge("a")
+    assert run.ready(Pool.EXECUTE) == []
+    run.resume()
+    assert run.accept() == [c.Accept(1)]
+    assert run.restart() == [c.Accept(1)]
+    run.acceptance()
+    assert run.ready() == ["b"]
+
+
+def test_blamed_atoms_are_opened_again_with_what_failed_above_them():
+    run = gated()
+    run.attempt("a")
+    run.accept()
+    run.acceptance(blaming("a", "a", "unknown"))
+    assert (run.status("a"), run.ready()) == ("ready", ["a"])
+    seen = execution_state(run.machine)
+    assert (seen.atoms_succeeded, seen.atoms_completed, seen.retried_atoms) == (0, 0, 0)
+    command = run.call("a")
+    assert (command.attempt, command.previous_errors) == (2, ("[tests] the story fails",))
+    run.arrive("a")
+    run.check("a")
+    assert of(c.AtomFinished, run.judge("a")) == []
+    assert run.accept() == [c.Accept(1)]
+    run.acceptance()
+    assert run.ready() == ["b"]
+    assert execution_state(run.machine).retried_atoms == 1
+
+
+def test_an_atom_of_an_earlier_wave_is_opened_again_by_the_acceptance_tests():
+    run = gated()
+    run.attempt("a")
+    run.accept()
+    run.acceptance()
+    run.attempt("b")
+    run.accept()
+    before = run.machine.accepted_version
+    run.acceptance(blaming("a"))
+    assert run.machine.accepted_version != before
+    assert run.machine.accepted_codes().keys() == {"a", "b"}, "what rests on it still finds its former code"
+    run.attempt("a")
+    assert run.accept() == [c.Accept()]
+    run.acceptance()
+    assert ended(run) == ("completed", "")
+    assert run.replayed().snapshot() == run.machine.snapshot()
+
+
+def test_an_atom_opened_again_that_comes_to_nothing_keeps_its_former_code():
+    run = gated("a", policy={"model": "m", "max_attempts": 2})
+    run.attempt("a")
+    run.accept()
+    former = run.machine.atoms["a"].code
+    run.acceptance(blaming("a"))
+    run.attempt("a", failed())
+    record = run.machine.atoms["a"]
+    assert (record.status.value, record.code) == ("succeeded", former)
+    assert "kept as it was accepted before" in record.cause
+    run.accept()
+    run.acceptance(blaming("a"))
+    run.accept()
+    run.acceptance(blaming("a"))
+    assert ended(run) == ("failed", "every atom passed, but the tests after wave 1 and the acceptance tests failed")
 
 
 # ---- replay ----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from mge_ray.domain.cost import to_nano
 from mge_ray.domain.errors import IllegalTransitionError
 from mge_ray.domain.generation import Billing, CallFailure, FailureKind, StopReason
 from mge_ray.domain.machine import ACCEPTANCE, ExecutionMachine
-from mge_ray.domain.plan import Masterplan
+from mge_ray.domain.plan import Masterplan, compute_waves
 from mge_ray.domain.progress import execution_state
 from mge_ray.domain.state import ATOM_TRANSITIONS, TRANSITIONS, AtomStatus, ExecutionStatus
 from tests.builders import EXECUTION_ID, PASSED, failed, generation, settings
@@ -56,12 +56,21 @@ class Executions(RuleBasedStateMachine):
         self.machine = None
 
     @initialize(
-        listed=atom_lists(least=3), acceptance=st.booleans(), tries=st.integers(1, 4), attempts=st.integers(1, 4)
+        listed=atom_lists(least=3),
+        acceptance=st.booleans(),
+        gates=st.sets(st.integers(1, 3)),
+        tries=st.integers(1, 4),
+        attempts=st.integers(1, 4),
     )
-    def begin(self, listed, acceptance, tries, attempts):
-        files = {"tests/test_all.py": ""} if acceptance else {}
+    def begin(self, listed, acceptance, gates, tries, attempts):
+        waves = compute_waves(listed)
+        tested = [wave.model_copy(update={"tests": ("tests",)}) if wave.wave_id in gates else wave for wave in waves]
         plan = Masterplan(
-            name="plan", atoms=tuple(listed), files=files, acceptance_tests=("tests",) if acceptance else ()
+            name="plan",
+            atoms=tuple(listed),
+            files={"tests/test_all.py": ""},
+            execution_plan=tuple(tested),
+            acceptance_tests=("tests",) if acceptance else (),
         )
         self.machine = ExecutionMachine(EXECUTION_ID, plan)
         policy = {"model": "m", "accepts_sampling": True, "max_attempts": attempts, "backoff_base_s": 2.0}
@@ -209,11 +218,14 @@ class Executions(RuleBasedStateMachine):
         self.send(e.WorkerLost(self.now, atom_id, self.checks.pop(atom_id), "gone"))
 
     @precondition(lambda self: self.accepting)
-    @rule(event=st.sampled_from([PASSED, failed(), "lost"]))
-    def acceptance_ends(self, event):
+    @rule(event=st.sampled_from([PASSED, failed(), "lost"]), numbers=st.lists(picks, max_size=3))
+    def acceptance_ends(self, event, numbers):
         self.accepting = False
-        lost = event == "lost"
-        self.send(e.AcceptanceLost(self.now, "gone") if lost else e.AcceptanceFinished(self.now, event))
+        if event == "lost":
+            self.send(e.AcceptanceLost(self.now, "gone"))
+            return
+        blamed = tuple(self.pick(self.machine.atoms, number) for number in numbers)
+        self.send(e.AcceptanceFinished(self.now, event.model_copy(update={"blamed": blamed})))
 
     @precondition(lambda self: self.running)
     @rule(sure=picks)
@@ -305,7 +317,10 @@ class Executions(RuleBasedStateMachine):
         assert seen.atoms_succeeded == statuses.count(AtomStatus.SUCCEEDED)
         assert seen.atoms_failed == statuses.count(AtomStatus.FAILED)
         assert seen.atoms_blocked == statuses.count(AtomStatus.BLOCKED)
-        assert len(self.ends) == seen.atoms_succeeded + seen.atoms_failed
+        opened_again = [r for r in self.machine.atoms.values() if r.reopened and not r.status.ended]
+        cancelled = self.machine.status is ExecutionStatus.CANCELLED
+        again = sum(r.reopened and r.status is AtomStatus.CANCELLED for r in self.machine.atoms.values())
+        assert len(self.ends) == seen.atoms_succeeded + seen.atoms_failed + len(opened_again) + again * cancelled
         assert 0 <= seen.retry_rate <= 1
         assert self.waves_finished == sorted(set(self.waves_finished))
 
@@ -346,7 +361,7 @@ class Executions(RuleBasedStateMachine):
             for atom_id in list(self.checks):
                 self.send(e.AtomExecuted(self.now, atom_id, self.checks.pop(atom_id), PASSED))
             if self.accepting:
-                self.acceptance_ends(PASSED)
+                self.acceptance_ends(PASSED, [])
             for pool in Pool:
                 for _ in self.machine.ready(pool, now=self.now, limit=100):
                     self.grant_one(pool, 0, 0.0, "g1")

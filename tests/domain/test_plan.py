@@ -127,6 +127,10 @@ def test_a_long_cycle_is_shortened():
         ({"atoms": (atom("a"), atom("b", defines=("f_a",)))}, "both define 'f_a'"),
         ({"atoms": (atom("a", tests=("t.py::t",)),)}, "names the test 't.py::t', but the plan has no file 't.py'"),
         ({"atoms": (atom("a"),), "acceptance_tests": ("t",)}, "the plan has no file or folder 't'"),
+        (
+            {"atoms": (atom("a"),), "execution_plan": [{"wave_id": 1, "atom_ids": ["a"], "tests": ["t::x"]}]},
+            "a wave names the test 't::x', but the plan has no such file",
+        ),
         ({"atoms": (atom("a", file="t.py", tests=("t.py",)),), "files": {"t.py": ""}}, "a file that judges atoms"),
         ({"atoms": (atom("a", file="app/conftest.py"),)}, "a file that judges atoms"),
         ({"atoms": (atom("a"),), "files": {"../x": ""}}, "is not a plain relative path"),

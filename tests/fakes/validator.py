@@ -31,6 +31,7 @@ class RuleValidator:
     acceptance: ValidationResult | Exception = PASSED
     judged: list[Candidate] = field(default_factory=list)
     accepted: list[dict[str, str]] = field(default_factory=list)
+    gates: list[int] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -42,8 +43,9 @@ class RuleValidator:
         await self.gate.wait()
         return self.rule(candidate)
 
-    async def accept(self, plan: Masterplan, codes: Mapping[str, str]) -> ValidationResult:
+    async def accept(self, plan: Masterplan, codes: Mapping[str, str], wave_id: int = 0) -> ValidationResult:
         """Return the verdict on the whole project."""
+        self.gates.append(wave_id)
         self.accepted.append(dict(codes))
         await self.gate.wait()
         if isinstance(self.acceptance, Exception):
