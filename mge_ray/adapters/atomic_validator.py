@@ -13,17 +13,14 @@ from collections.abc import Callable, Collection, Mapping
 from mge_ray.adapters.validator.contract import check_contract
 from mge_ray.adapters.validator.lint import check_lint
 from mge_ray.adapters.validator.parsing import check_parse
+from mge_ray.adapters.validator.project import judge_project
 from mge_ray.adapters.validator.subject import Subject, issue
-from mge_ray.adapters.validator.trials import ChecksWorkspaces, check_project, check_tests
+from mge_ray.adapters.validator.trials import ChecksWorkspaces, check_tests
 from mge_ray.adapters.validator.type_check import TypeChecker
-from mge_ray.domain.errors import PlanError
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.validation import FAILING, Level, Severity, ValidationIssue, ValidationResult
 from mge_ray.execution.ports import Candidate
-from mge_ray.pipeline.workspace import assemble
 
-ACCEPTANCE_FACTOR = 10.0  # a project's tests may take this many times as long as one atom's
-MAX_ACCEPTANCE_S = 3_600.0
 MAX_ISSUES = 50  # of one level: verdicts are journalled
 
 LevelCheck = Callable[[Subject], list[ValidationIssue]]
@@ -46,9 +43,9 @@ class AtomicValidator:
         """Return the verdict without blocking the event loop."""
         return await asyncio.to_thread(self.judge, candidate)
 
-    async def accept(self, plan: Masterplan, codes: Mapping[str, str]) -> ValidationResult:
-        """Return the verdict on the assembled project without blocking the event loop."""
-        return await asyncio.to_thread(self.judge_acceptance, plan, codes)
+    async def accept(self, plan: Masterplan, codes: Mapping[str, str], wave_id: int = 0) -> ValidationResult:
+        """Return the verdict above the single atom without blocking the event loop."""
+        return await asyncio.to_thread(self.judge_acceptance, plan, codes, wave_id)
 
     def judge(self, candidate: Candidate) -> ValidationResult:
         """Return the verdict; blocks while the sandbox runs."""
@@ -65,19 +62,9 @@ class AtomicValidator:
                 break
         return ValidationResult(issues=tuple(issues), level=level, tests_run=subject.tests_run, seconds=seconds)
 
-    def judge_acceptance(self, plan: Masterplan, codes: Mapping[str, str]) -> ValidationResult:
-        """Assemble the project from `codes` (atom id -> code) and run its acceptance tests; blocks meanwhile."""
-        started = time.perf_counter()
-        wall_s = min(plan.validation.check_timeout_s * ACCEPTANCE_FACTOR, MAX_ACCEPTANCE_S)
-        modules = [atom.file for atom in plan.atoms if atom.id in codes]
-        try:
-            files = assemble(plan, codes)
-        except PlanError as error:
-            found, ran = [_critical(Level.TESTS, f"the project cannot be assembled: {error}", "placement")], 0
-        else:
-            found, ran = check_project(files, plan.acceptance_tests, modules, self._sandbox, wall_s)
-        seconds = {Level.TESTS.value: time.perf_counter() - started}
-        return ValidationResult(issues=tuple(found), level=Level.TESTS, tests_run=ran, seconds=seconds)
+    def judge_acceptance(self, plan: Masterplan, codes: Mapping[str, str], wave_id: int = 0) -> ValidationResult:
+        """Judge what `codes` (atom id -> code) make of the plan, by a wave's tests or (0) by acceptance; blocks."""
+        return judge_project(plan, codes, wave_id, self._sandbox, self._types)
 
     def close(self) -> None:
         """Remove what the levels keep on disk; the sandbox stays with its owner."""

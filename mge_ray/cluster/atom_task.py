@@ -66,7 +66,7 @@ def judge(shipment: Shipment, atom_id: str, code: str) -> ValidationResult:
     return _validator(shipment.config).judge(candidate)
 
 
-def judge_project(shipment: Shipment, wave_id: int = 0) -> ValidationResult:
+def judge_project(shipment: Shipment, wave_id: int) -> ValidationResult:
     """Check the project assembled from the accepted code, at the end of a wave or (0) by its acceptance tests."""
     if not shipment.config.checks:
         return ValidationResult()

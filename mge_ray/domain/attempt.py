@@ -40,8 +40,9 @@ class Answer:
 class AtomRecord:
     """Where one atom stands. `attempt` and `tries` count from 1 for the call that is next or in flight.
 
+    `active_s` is the time spent in flight, `flight_began_at` when the present flight began; waiting is not counted.
     `reopened` counts how often a failure above the atom sent it back after it was accepted, and `fallback` is the code
-    that was accepted then. `active_s` is the time spent in flight, `flight_began_at` when the present flight began; waiting is not counted.
+    that was accepted then.
     """
 
     atom_id: str

@@ -84,7 +84,9 @@ class Masterplan(BaseModel):
             raise PlanError(f"the plan has {len(self.atoms)} atoms; {MAX_ATOMS} is the most")
         _check_ids(self.atoms)
         waves = self.execution_plan or compute_waves(self.atoms)
-        _check_places(self.atoms, self.files, self.acceptance_tests, [t for wave in waves for t in wave.tests])
+        of_waves = [test for wave in waves for test in wave.tests]
+        _check_tests(self.atoms, self.files, self.acceptance_tests, of_waves)
+        _check_places(self.atoms, {test_file(test) for test in [*self.acceptance_tests, *of_waves]})
         if self.execution_plan:
             check_waves(self.atoms, waves)
         object.__setattr__(self, "execution_plan", tuple(waves))
@@ -216,10 +218,8 @@ def _check_ids(atoms: tuple[AtomicUnit, ...]) -> None:
                 raise PlanError(f"atom {atom.id!r} depends on {dependency!r}, which the plan does not have")
 
 
-def _check_places(
-    atoms: tuple[AtomicUnit, ...], files: dict[str, str], acceptance: tuple[str, ...], of_waves: list[str]
-) -> None:
-    test_files = {test_file(test) for test in [*(t for atom in atoms for t in atom.tests), *acceptance, *of_waves]}
+def _check_places(atoms: tuple[AtomicUnit, ...], judging_files: set[str]) -> None:
+    test_files = judging_files | {test_file(test) for atom in atoms for test in atom.tests}
     places: dict[tuple[str, str], str] = {}
     for atom in atoms:
         if atom.file in test_files or atom.file.rsplit("/", 1)[-1] == "conftest.py":
@@ -228,6 +228,12 @@ def _check_places(
             other = places.setdefault((atom.file, symbol), atom.id)
             if other != atom.id:
                 raise PlanError(f"atoms {other!r} and {atom.id!r} both define {symbol!r} in {atom.file!r}")
+
+
+def _check_tests(
+    atoms: tuple[AtomicUnit, ...], files: dict[str, str], acceptance: tuple[str, ...], of_waves: list[str]
+) -> None:
+    for atom in atoms:
         for test in atom.tests:
             if not _exists(test_file(test), files):
                 raise PlanError(

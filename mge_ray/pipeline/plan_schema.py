@@ -46,6 +46,7 @@ _DESCRIPTIONS = {
     "ExecutionWave": {
         "wave_id": "Place of the wave, from 1.",
         "atom_ids": "The atoms that run in it.",
+        "tests": "pytest node ids that no single atom is judged by; they run before the next wave opens.",
     },
     "ValidationPlan": {
         "types": "Run mypy on each candidate.",

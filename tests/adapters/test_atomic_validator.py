@@ -465,3 +465,62 @@ def test_a_plan_without_acceptance_tests_is_imported_and_says_so(validator):
 
     assert verdict.passed
     assert [one.rule for one in verdict.issues] == ["untested"]
+
+
+# -- above the single atom -------------------------------------------------------------------------------------------
+
+
+def gated_plan(*tests):
+    waves = [{"wave_id": 1, "atom_ids": ["double"], "tests": tests}, {"wave_id": 2, "atom_ids": ["quadruple"]}]
+    return Masterplan(name="bank", atoms=(DOUBLE, QUADRUPLE), files=FILES, execution_plan=waves)
+
+
+def test_a_wave_s_tests_run_on_what_is_accepted_so_far(validator):
+    made = gated_plan("tests/test_ledger.py::test_double")
+    right = validator.judge_acceptance(made, {"double": CODES["double"]}, 1)
+    wrong = validator.judge_acceptance(made, {"double": "def double(amount): return 3 * amount"}, 1)
+
+    assert (right.passed, right.level, right.tests_run, right.blamed) == (True, Level.WAVE, 1, ())
+    assert (wrong.passed, wrong.level, wrong.blamed) == (False, Level.WAVE, ("double",))
+    assert {one.level for one in wrong.failures} == {Level.WAVE}
+
+
+def test_the_atom_that_only_failing_tests_run_is_blamed_and_not_what_it_rests_on(validator):
+    codes = {**CODES, "quadruple": "def quadruple(amount): return double(amount)"}
+    tests = ("tests/test_ledger.py::test_double", "tests/test_ledger.py::test_quadruple")
+    verdict = validator.judge_acceptance(plan(*tests), codes)
+
+    assert verdict.level is Level.SYSTEM
+    assert [one.message.partition(":")[0] for one in verdict.failures] == ["tests/test_ledger.py"]
+    assert verdict.blamed == ("quadruple",)
+
+
+def test_the_atom_in_which_an_exception_is_raised_is_blamed_first(validator):
+    codes = {**CODES, "double": "def double(amount): return amount.nothing"}
+    verdict = validator.judge_acceptance(plan("tests/test_ledger.py::test_quadruple"), codes)
+
+    assert verdict.blamed[0] == "double"
+
+
+def test_an_undefined_name_is_found_on_the_module_before_any_test_runs(validator):
+    codes = {**CODES, "quadruple": "def quadruple(amount): return doubel(amount)"}
+    verdict = validator.judge_acceptance(plan("tests"), codes)
+
+    assert (verdict.level, verdict.tests_run, verdict.blamed) == (Level.MODULE, 0, ("quadruple",))
+    assert "doubel" in fails_at(verdict, Level.MODULE, "F821")
+
+
+def test_a_module_that_does_not_import_blames_the_atom_that_breaks_it(validator):
+    codes = {**CODES, "double": "def double(amount, unit=[][0]): return 2 * amount"}
+    verdict = validator.judge_acceptance(plan("tests/test_ledger.py::test_double"), codes)
+
+    assert "IndexError" in verdict.failures[0].message
+    assert verdict.blamed == ("double",)
+
+
+def test_types_of_modules_are_checked_where_the_plan_asks(validator):
+    typed = plan("tests/test_ledger.py::test_double").model_copy(update={"validation": ValidationPlan(types=True)})
+    codes = {**CODES, "double": 'def double(amount: int) -> int: return "two"'}
+    verdict = validator.judge_acceptance(typed, codes)
+
+    assert (verdict.level, verdict.blamed) == (Level.MODULE, ("double",))

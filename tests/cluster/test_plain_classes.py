@@ -165,10 +165,10 @@ def test_checks_unpack_their_shipment_once(engine):
     warm_up(engine.config)
     assert judge(shipment, "plain1", code["plain1"]).passed
     assert not judge(shipment, "plain1", code["plain0"]).passed
-    assert judge_project(shipment).passed
+    assert judge_project(shipment, 0).passed
     without = Shipment(engine.config.model_copy(update={"checks": False}), shipment.plan, shipment.accepted)
     assert judge(without, "plain1", "nonsense").passed
-    assert judge_project(without).passed
+    assert judge_project(without, 0).passed
 
 
 async def test_a_coordinator_in_this_process_runs_a_plan_over_ray_wait(engine, tmp_path):

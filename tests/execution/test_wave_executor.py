@@ -13,7 +13,7 @@ from mge_ray.domain.state import AtomStatus, ExecutionStatus
 from mge_ray.execution.memory_journal import MemoryJournal
 from mge_ray.execution.ports import JournalUnavailableError, StaleEpochError
 from mge_ray.execution.wave_executor import TURN_S
-from tests.builders import CALL_USD, EXECUTION_ID, atom, atoms, failed, failure, many, plan, settings
+from tests.builders import CALL_USD, EXECUTION_ID, PASSED, atom, atoms, failed, failure, many, plan, settings
 from tests.engines import begun, driven_run, engine, until
 from tests.fakes.clock import ManualClock
 from tests.fakes.journals import Diary, DiaryJournal, FlakyJournal
@@ -209,6 +209,22 @@ async def test_a_plan_that_cannot_be_executed_is_refused_before_anything_is_boug
     with pytest.raises(PlanError, match=problem):
         await engine(client).execute_plan(waves(text), by_id(atoms("a -> b")))
     assert client.asked == []
+
+
+async def test_an_atom_blamed_by_the_acceptance_tests_is_written_again_with_their_errors():
+    """The model's first answer for `a` passes the atom's own check, but not the story it is part of."""
+
+    def story(codes):
+        return PASSED if "better" in codes["a"] else failed("the story fails").model_copy(update={"blamed": ("a",)})
+
+    client = ScriptedClient({"a": ["good = 1\n", "good = 'better'\n"]})
+    validator = RuleValidator(acceptance=story)
+    wanted = plan("a -> b", files={"tests/t.py": ""}, acceptance_tests=("tests",))
+    run = await driven_run(engine(client, validator), wanted)
+    assert run.machine.status is ExecutionStatus.COMPLETED
+    assert [len(run.machine.atoms[atom_id].attempts) for atom_id in "ab"] == [2, 1]
+    assert validator.gates == [0, 0]
+    assert validator.accepted[0]["a"] != validator.accepted[1]["a"]
 
 
 async def test_acceptance_tests_see_all_accepted_code_and_decide():

@@ -28,7 +28,7 @@ class RuleValidator:
     """The validator port over a rule. Keeps what it was asked to judge; `gate` holds every verdict back."""
 
     rule: Rule = good_code_passes
-    acceptance: ValidationResult | Exception = PASSED
+    acceptance: ValidationResult | Exception | Callable[[dict[str, str]], ValidationResult] = PASSED
     judged: list[Candidate] = field(default_factory=list)
     accepted: list[dict[str, str]] = field(default_factory=list)
     gates: list[int] = field(default_factory=list)
@@ -50,4 +50,6 @@ class RuleValidator:
         await self.gate.wait()
         if isinstance(self.acceptance, Exception):
             raise self.acceptance
+        if callable(self.acceptance):
+            return self.acceptance(dict(codes))
         return self.acceptance

@@ -56,13 +56,15 @@ class CheckRequest:
     """The whole workspace (relative posix path -> text) and what of it is to be run.
 
     `tests` are pytest node ids, files or folders, relative to the workspace; each must show at least one pass.
-    `import_modules` are imported first, in order; if one cannot be, no test runs.
+    `import_modules` are imported first, in order; if one cannot be, no test runs. With `trace` the record says which
+    functions of the workspace the tests ran.
     """
 
     files: Mapping[str, str]
     tests: tuple[str, ...]
     limits: SandboxLimits = field(default_factory=SandboxLimits)
     import_modules: tuple[str, ...] = ()
+    trace: bool = False
 
     def __post_init__(self) -> None:
         """Refuse paths that leave the workspace: the plan names them, not the candidate."""
@@ -91,6 +93,16 @@ class TestOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionRun:
+    """A function of the workspace, by the line it begins on, and how many tests that failed and passed ran it."""
+
+    path: str
+    line: int
+    failed: int
+    passed: int
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxRecord:
     """The verdict on one check; only "ok" is a pass, and only a positive record makes one."""
 
@@ -99,3 +111,4 @@ class SandboxRecord:
     output: str
     duration_s: float
     detail: str
+    functions: tuple[FunctionRun, ...] = ()

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from mge_ray.adapters.sandbox.inside.supervisor import REPLY, VERDICT_BYTES
-from mge_ray.adapters.sandbox.model import CheckRequest, Outcome, SandboxLimits, SandboxRecord, Status, TestOutcome
+from mge_ray.adapters.sandbox.model import (
+    CheckRequest,
+    FunctionRun,
+    Outcome,
+    SandboxLimits,
+    SandboxRecord,
+    Status,
+    TestOutcome,
+)
 
 _TEXT_CHARS = 4000
 _OUTCOMES = get_args(Outcome)
@@ -50,7 +58,17 @@ def parse_reply(data: bytes) -> Reply | None:
 def read_record(reply: Reply, request: CheckRequest, nonce: str, duration_s: float) -> SandboxRecord:
     """Only a complete record with this check's nonce, from a process that ended as the judge ends it, can be "ok"."""
     status, outcomes, detail = _judge(reply, request, nonce)
-    return SandboxRecord(status, outcomes, reply.output, duration_s, detail)
+    functions = _functions(reply.verdict) if request.trace and status in {"ok", "failed"} else ()
+    return SandboxRecord(status, outcomes, reply.output, duration_s, detail, functions)
+
+
+def _functions(verdict: bytes) -> tuple[FunctionRun, ...]:
+    """Return what was traced; a trace that cannot be read is none, since it decides nothing."""
+    rows = json.loads(verdict).get("functions", [])
+    try:
+        return tuple(FunctionRun(_text(path), int(line), int(bad), int(good)) for path, line, bad, good in rows)
+    except (ValueError, TypeError, OverflowError):
+        return ()
 
 
 def _judge(reply: Reply, request: CheckRequest, nonce: str) -> tuple[Status, tuple[TestOutcome, ...], str]:

@@ -139,6 +139,7 @@ def _request_file(request: CheckRequest, compiled: Mapping[str, str]) -> BinaryI
         "tests": request.tests,
         "import_modules": request.import_modules,
         "compiled": dict(compiled),
+        "trace": request.trace,
     }
     if hasattr(os, "memfd_create"):
         file: BinaryIO = os.fdopen(os.memfd_create("request"), "w+b")

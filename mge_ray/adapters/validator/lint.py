@@ -32,21 +32,30 @@ def check_lint(subject: Subject, allowed: Collection[str] | None) -> list[Valida
 
 def _ruff(subject: Subject) -> list[ValidationIssue]:
     try:
-        done = subprocess.run(
-            ruff_command(subject.atom.file),
-            input=subject.module,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-            timeout=RUFF_TIMEOUT_S,
-            close_fds=False,  # lets Python start it without forking; descriptors are not inherited by default
-            env={"RAYON_NUM_THREADS": "1", "NO_COLOR": "1"},  # one file: a thread pool costs 10 ms
-        )
-        findings = json.loads(done.stdout)
+        findings = ruff_findings(subject.atom.file, subject.module)
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
         return [_not_judged(type(error).__name__)]
     return [one for finding in findings if (one := _read(finding, subject)) is not None]
+
+
+def ruff_findings(path: str, text: str) -> list[dict[str, Any]]:
+    """Return ruff's findings on a module's text, as ruff writes them in JSON.
+
+    Raises OSError, subprocess.TimeoutExpired or ValueError where ruff did not judge.
+    """
+    done = subprocess.run(
+        ruff_command(path),
+        input=text,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        timeout=RUFF_TIMEOUT_S,
+        close_fds=False,  # lets Python start it without forking; descriptors are not inherited by default
+        env={"RAYON_NUM_THREADS": "1", "NO_COLOR": "1"},  # one file: a thread pool costs 10 ms
+    )
+    findings: list[dict[str, Any]] = json.loads(done.stdout)
+    return findings
 
 
 def _read(finding: dict[str, Any], subject: Subject) -> ValidationIssue | None:

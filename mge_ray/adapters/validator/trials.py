@@ -6,7 +6,7 @@ Only a record of status "ok" passes. Lines in the candidate's module are told as
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from mge_ray.adapters.sandbox.model import CheckRequest, SandboxLimits, SandboxRecord, TestOutcome
@@ -32,29 +32,23 @@ def check_tests(subject: Subject, sandbox: ChecksWorkspaces) -> list[ValidationI
     """Run the atom's tests, or import its module where it has none; fill in `subject.tests_run`."""
     atom = subject.atom
     modules = () if atom.tests else (module_name(atom.file),)
-    request = _request(subject.files, atom.tests, modules, subject.candidate.validation.check_timeout_s)
+    request = request_for(subject.files, atom.tests, modules, subject.candidate.validation.check_timeout_s)
     record = sandbox.check(request)
-    subject.tests_run = _count(record)
+    subject.tests_run = tests_counted(record)
     found = read_record(record, atom.tests, lambda outcome: _line(outcome, subject))
     if not atom.tests:
         found.append(_warning("no test judges this atom; its module was imported", "untested"))
     return found
 
 
-def check_project(
-    files: Mapping[str, str], tests: tuple[str, ...], modules: Iterable[str], sandbox: ChecksWorkspaces, wall_s: float
-) -> tuple[list[ValidationIssue], int]:
-    """Run a finished project's acceptance tests, or import its modules where it has none."""
-    names = () if tests else tuple(dict.fromkeys(module_name(path) for path in modules))
-    record = sandbox.check(_request(files, tests, names, wall_s))
-    found = read_record(record, tests, lambda _: None)
-    if not tests:
-        found.append(_warning("the plan has no acceptance tests; the modules were imported", "untested"))
-    return found, _count(record)
+def read_record(
+    record: SandboxRecord, tests: tuple[str, ...], line_of: _LineOf, level: Level = Level.TESTS
+) -> list[ValidationIssue]:
+    """Turn a sandbox's record into issues of a level; anything but a pass has at least one error."""
+    return [found.model_copy(update={"level": level}) for found in _read(record, tests, line_of)]
 
 
-def read_record(record: SandboxRecord, tests: tuple[str, ...], line_of: _LineOf) -> list[ValidationIssue]:
-    """Turn a sandbox's record into issues; anything but a pass has at least one error."""
+def _read(record: SandboxRecord, tests: tuple[str, ...], line_of: _LineOf) -> list[ValidationIssue]:
     skipped = [
         _warning(f"{outcome.node_id} was skipped: {outcome.message or 'no reason given'}", "skipped")
         for outcome in record.outcomes
@@ -79,7 +73,10 @@ def module_name(path: str) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-def _request(files: Mapping[str, str], tests: tuple[str, ...], modules: tuple[str, ...], wall_s: float) -> CheckRequest:
+def request_for(
+    files: Mapping[str, str], tests: tuple[str, ...], modules: tuple[str, ...], wall_s: float
+) -> CheckRequest:
+    """Return what the sandbox is asked; a `src` folder is put on the path first."""
     limits = SandboxLimits(wall_s=wall_s, cpu_s=max(1, math.ceil(wall_s)))
     if any(path.startswith("src/") for path in files):
         helper = "import sys, pathlib\nsys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / 'src'))\n"
@@ -105,7 +102,8 @@ def _because(record: SandboxRecord) -> str:
     return f"{record.detail}{f'; the output ends with: {tail}' if tail else ''}"
 
 
-def _count(record: SandboxRecord) -> int:
+def tests_counted(record: SandboxRecord) -> int:
+    """Return how many tests ran, imports and skips left out."""
     return sum(
         not outcome.node_id.startswith("import ") and outcome.outcome != "skipped" for outcome in record.outcomes
     )

@@ -20,6 +20,13 @@ from mge_ray.domain.validation import Level, ValidationIssue
 _CONFIG = "[mypy]\ncheck_untyped_defs = True\nignore_missing_imports = True\nfollow_imports = silent\n"
 
 
+TypeErrorFound = tuple[int, str, str]
+
+
+class MypyError(RuntimeError):
+    """mypy could not judge, and says why."""
+
+
 class TypeChecker:
     """Runs mypy; holds its cache in a temporary folder until `close`."""
 
@@ -29,24 +36,38 @@ class TypeChecker:
 
     def check(self, subject: Subject) -> list[ValidationIssue]:
         """Return mypy's errors on the candidate's lines."""
-        with self._lock:
-            return self._check(subject)
+        limit_s = subject.candidate.validation.check_timeout_s
+        try:
+            errors = self.errors(subject.files, subject.atom.file, limit_s)
+        except subprocess.TimeoutExpired:
+            return [issue(Level.TYPES, f"mypy did not end within {limit_s:g} s", rule="timeout")]
+        except MypyError as error:
+            return [issue(Level.TYPES, str(error), rule="mypy")]
+        return [
+            issue(Level.TYPES, message, rule=rule, line=subject.trace[row])
+            for row, message, rule in errors
+            if row in subject.trace
+        ]
 
-    def _check(self, subject: Subject) -> list[ValidationIssue]:
+    def errors(self, files: Mapping[str, str], path: str, limit_s: float) -> list[TypeErrorFound]:
+        """Return mypy's errors in one module of a workspace as (line of the module, message, code).
+
+        Raises MypyError where mypy could not judge and subprocess.TimeoutExpired.
+        """
+        with self._lock:
+            return self._errors(files, path, limit_s)
+
+    def _errors(self, files: Mapping[str, str], path: str, limit_s: float) -> list[TypeErrorFound]:
         if self._home is None:
             self._home = tempfile.TemporaryDirectory(prefix="mge-ray-types-", ignore_cleanup_errors=True)
             Path(self._home.name, "mypy.ini").write_text(_CONFIG, "utf-8")
-        limit_s = subject.candidate.validation.check_timeout_s
         with tempfile.TemporaryDirectory(dir=self._home.name, ignore_cleanup_errors=True) as folder:
-            write_modules(subject.files, Path(folder))
-            try:
-                done = self._run(subject.atom.file, Path(self._home.name), Path(folder), limit_s)
-            except subprocess.TimeoutExpired:
-                return [issue(Level.TYPES, f"mypy did not end within {limit_s:g} s", rule="timeout")]
-        found = list(_read(done.stdout, subject))
+            write_modules(files, Path(folder))
+            done = self._run(path, Path(self._home.name), Path(folder), limit_s)
+        found = list(_read(done.stdout, path))
         if not found and done.returncode not in {0, 1}:
             reason = (done.stderr or done.stdout).strip()[-500:] or f"it exited with code {done.returncode}"
-            return [issue(Level.TYPES, f"mypy could not judge the code: {reason}", rule="mypy")]
+            raise MypyError(f"mypy could not judge the code: {reason}")
         return found
 
     def close(self) -> None:
@@ -82,7 +103,7 @@ def write_modules(files: Mapping[str, str], folder: Path) -> None:
             path.write_bytes(text.encode("utf-8", "replace"))
 
 
-def _read(output: str, subject: Subject) -> Iterator[ValidationIssue]:
+def _read(output: str, path: str) -> Iterator[TypeErrorFound]:
     for text in output.splitlines():
         try:
             found = json.loads(text)
@@ -90,6 +111,6 @@ def _read(output: str, subject: Subject) -> Iterator[ValidationIssue]:
             message, hint, code = str(found["message"]), found.get("hint"), found.get("code")
         except (ValueError, KeyError, TypeError):
             continue
-        if severity == "error" and file == subject.atom.file and row in subject.trace:
+        if severity == "error" and file == path:
             advice = f" ({hint})" if hint else ""
-            yield issue(Level.TYPES, message + advice, rule=code or "mypy", line=subject.trace[row])
+            yield row, message + advice, code or "mypy"

@@ -40,9 +40,15 @@ def judge(request: dict[str, Any], workspace: Path) -> dict[str, object]:
         recorder.import_module(name)
     if recorder.outcomes or not request["tests"]:
         return {"outcomes": recorder.outcomes, "note": ""}
-    note = _run_pytest(recorder, request["tests"], workspace)
+    plugins: list[Any] = [recorder]
+    if request.get("trace"):
+        from . import tracing  # noqa: PLC0415 - imports pytest
+
+        plugins.append(tracing.Tracer(workspace))
+    note = _run_pytest(plugins, request["tests"], workspace) or recorder.internal_error
     recorder.add_missing(note)
-    return {"outcomes": recorder.outcomes[:_OUTCOMES], "note": note}
+    functions = plugins[1].functions(recorder.outcomes) if plugins[1:] else []
+    return {"outcomes": recorder.outcomes[:_OUTCOMES], "note": note, "functions": functions}
 
 
 def _write(files: dict[str, str], workspace: Path) -> str | None:
@@ -79,7 +85,7 @@ def _unload_what_the_workspace_names(workspace: Path) -> None:
             del sys.modules[module]
 
 
-def _run_pytest(recorder: "Recorder", tests: Sequence[str], workspace: Path) -> str:
+def _run_pytest(plugins: Sequence[object], tests: Sequence[str], workspace: Path) -> str:
     import pytest  # noqa: PLC0415 - warm already, except in a cold run
 
     paths = list(dict.fromkeys(test.split("::", 1)[0] for test in tests))
@@ -100,10 +106,10 @@ def _run_pytest(recorder: "Recorder", tests: Sequence[str], workspace: Path) -> 
     ]
     if not any((workspace / name).exists() for name in _INI_FILES):
         arguments += ["-c", os.devnull]  # or pytest would look for one above the workspace
-    code = int(pytest.main([*arguments, *present], plugins=[recorder]))
+    code = int(pytest.main([*arguments, *present], plugins=plugins))
     if code == pytest.ExitCode.USAGE_ERROR:
         return "pytest refused its arguments or its configuration, see the output"
-    return recorder.internal_error
+    return ""
 
 
 class Recorder:
