@@ -16,8 +16,11 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
+from . import pytest_start
+
 MESSAGE_CHARS = 2000
 _NODE_ID_CHARS = 300
+_USAGE_ERROR = 4  # pytest.ExitCode.USAGE_ERROR
 _OUTCOMES = 500
 _CHECKED_BY_HASH = b"\x03\x00\x00\x00"  # the flags of a bytecode file that names its source by hash
 warmed_modules: set[str] = set()  # loaded by the runner to save time and by nobody else
@@ -86,8 +89,6 @@ def _unload_what_the_workspace_names(workspace: Path) -> None:
 
 
 def _run_pytest(plugins: Sequence[object], tests: Sequence[str], workspace: Path) -> str:
-    import pytest  # noqa: PLC0415 - warm already, except in a cold run
-
     paths = list(dict.fromkeys(test.split("::", 1)[0] for test in tests))
     present = [path for path in paths if (workspace / path).exists()]
     if not present:
@@ -99,15 +100,10 @@ def _run_pytest(plugins: Sequence[object], tests: Sequence[str], workspace: Path
         "--continue-on-collection-errors",
         f"--rootdir={workspace}",
         f"--confcutdir={workspace}",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:faulthandler",
     ]
     if not any((workspace / name).exists() for name in _INI_FILES):
         arguments += ["-c", os.devnull]  # or pytest would look for one above the workspace
-    code = int(pytest.main([*arguments, *present], plugins=plugins))
-    if code == pytest.ExitCode.USAGE_ERROR:
+    if pytest_start.main([*arguments, *present], plugins) == _USAGE_ERROR:
         return "pytest refused its arguments or its configuration, see the output"
     return ""
 
@@ -128,6 +124,14 @@ class Recorder:
             importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001 - SystemExit at import is a failure like any other
             self._add(f"import {name}", "error", self._describe(error))
+
+    def pytest_pycollect_makeitem(self, collector: Any, name: str) -> list[Any] | None:  # noqa: ANN401
+        """Make no items of functions and classes of which nothing was asked for: parametrized ones are many.
+
+        An empty list is pytest's word for "nothing here"; None leaves the name to it.
+        """
+        node_id = f"{collector.nodeid}::{name}"
+        return None if any(_covers(test, node_id) or _covers(node_id, test) for test in self._tests) else []
 
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:  # noqa: ANN401
         """Keep what was asked for; the files were collected whole, so that one unknown id does not end the run."""

@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import importlib.util
 import os
 import resource
 import signal
@@ -10,12 +11,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import judge, linux, namespaces, supervisor
+from . import judge, linux, namespaces, pytest_start, supervisor
 from .config import FULL, NAMESPACES, NONE, PER_NAMESPACE, PER_USER, READY, CheckConfig, RunnerConfig
 
 _MESSAGE_BYTES = 1 << 16
 _OPEN_FILES = 1024
-_WARM_MODULES = ("asyncio", "ctypes", "decimal", "sqlite3", "subprocess", "tempfile", "threading", "unittest", "uuid")
+_WARM_MODULES = (
+    "asyncio",
+    "ctypes",
+    "decimal",
+    "sqlite3",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "tomllib",
+    "unittest",
+    "uuid",
+)
 _WARM_TEST = """\
 import pytest
 
@@ -84,9 +96,11 @@ def _warm_up() -> None:
     os.chdir(before[1])
     if code != 0:
         raise RuntimeError(f"pytest itself does not run here: exit code {int(code)}")
+    pytest_start.prepare()
     needed = set(sys.modules)
     for name in _WARM_MODULES:
-        importlib.import_module(name)
+        if importlib.util.find_spec(name) is not None:  # tomllib came with Python 3.11
+            importlib.import_module(name)
     judge.warmed_modules.update(set(sys.modules) - needed)
 
 
