@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -66,8 +67,8 @@ class ReviewItem(BaseModel):
     reasons: tuple[Reason, ...]
 
 
-def review_list(machine: ExecutionMachine) -> tuple[ReviewItem, ...]:
-    """Return the atoms of low confidence, worst first; of equals, the one that more atoms rest on.
+def scored(machine: ExecutionMachine) -> list[ReviewItem]:
+    """Return the confidence in every atom that has ended with code or without success.
 
     Atoms that have no code yet, or are blocked by another's failure, have nothing to review.
     """
@@ -76,15 +77,19 @@ def review_list(machine: ExecutionMachine) -> tuple[ReviewItem, ...]:
     limit = machine.settings.policy.max_attempts if machine.settings else MAX_ATTEMPTS
     items = []
     for record in machine.atoms.values():
-        if record.status not in {AtomStatus.SUCCEEDED, AtomStatus.FAILED}:
-            continue
-        atom = plan.by_id[record.atom_id]
-        points, reasons = confidence(atom, record, assertions=_assertions(tests, atom), max_attempts=limit)
-        if points < LISTED_BELOW:
-            dependents = len(_resting_on(machine, record.atom_id))
+        if record.status in {AtomStatus.SUCCEEDED, AtomStatus.FAILED}:
+            atom = plan.by_id[record.atom_id]
+            points, reasons = confidence(atom, record, assertions=_assertions(tests, atom), max_attempts=limit)
+            dependents = len(_resting_on(machine, record.atom_id)) if points < FULL else 0
             item = ReviewItem(atom_id=atom.id, confidence=points, dependents=dependents, reasons=reasons)
             items.append(item)
-    return tuple(sorted(items, key=lambda item: (item.confidence, -item.dependents)))
+    return items
+
+
+def review_list(items: Iterable[ReviewItem]) -> tuple[ReviewItem, ...]:
+    """Return the atoms of low confidence, worst first; of equals, the one that more atoms rest on."""
+    low = [item for item in items if item.confidence < LISTED_BELOW]
+    return tuple(sorted(low, key=lambda item: (item.confidence, -item.dependents)))
 
 
 def confidence(

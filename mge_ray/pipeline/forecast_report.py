@@ -46,10 +46,10 @@ def compare(machine: ExecutionMachine, seen: Observed | None) -> ForecastReport 
     state = execution_state(machine)
     final = state.status in {ExecutionStatus.COMPLETED, ExecutionStatus.FAILED}
     usage = seen.usage if seen else None
-    known = {
+    known: dict[str, float | None] = {
         "calls": machine.answers + sum(machine.calls_without_answer.values()),
-        "input_tokens": usage and usage.input_tokens + usage.cache_write_tokens + usage.cache_read_tokens,
-        "output_tokens": usage and usage.output_tokens,
+        "input_tokens": usage.input_tokens + usage.cache_write_tokens + usage.cache_read_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
         "cost_usd": state.total_cost_usd,
         "wall_s": state.total_time_seconds,
     }

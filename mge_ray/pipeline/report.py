@@ -9,7 +9,7 @@ from mge_ray.domain.generation import Billing
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.progress import execution_state, wave_state
 from mge_ray.domain.state import AtomStatus
-from mge_ray.pipeline.confidence import ReviewItem, review_list
+from mge_ray.pipeline.confidence import ReviewItem, review_list, scored
 from mge_ray.pipeline.forecast_report import ForecastReport, compare
 from mge_ray.pipeline.observed import Observed
 
@@ -150,7 +150,7 @@ def build_report(machine: ExecutionMachine, seen: Observed | None = None) -> Exe
         acceptance_errors=tuple(issue.message for issue in acceptance.failures) if acceptance else (),
         waves=tuple(_wave(machine, wave.wave_id) for wave in machine.plan.waves),
         atoms=tuple(_atom(record) for record in records),
-        review=review_list(machine),
+        review=review_list(scored(machine)),
         tokens=_tokens(seen) if seen else None,
         forecast=compare(machine, seen),
     )
