@@ -27,10 +27,12 @@
   const percent = (share) => `${(100 * share).toFixed(share > 0.0995 || share === 0 ? 0 : 1)} %`;
   const plural = (count, one, many) => `${number(count)} ${count === 1 ? one : many || `${one}s`}`;
   function dollars(value) {
-    const digits = value === 0 || value >= 0.1 ? 2 : value >= 0.001 ? 4 : 6;
+    if (value === 0) return "$0";
+    const digits = value >= 0.1 ? 2 : value >= 0.001 ? 4 : 6;
     return `$${value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
   }
   function time(value) {
+    if (value === 0) return "0 s";
     if (value < 100) return `${value.toFixed(value < 10 ? 2 : 1)} s`;
     const minutes = Math.floor(value / 60);
     if (minutes < 60) return `${minutes} min ${Math.round(value % 60)} s`;
@@ -237,7 +239,7 @@
     const legend = h("ul", { class: "legend" });
     const columns = [["Wave", (w) => w.wave_id], ["Atoms", (w) => number(w.atoms_total)], ["Succeeded", (w) => number(w.atoms_succeeded)], ["Failed", (w) => number(w.atoms_failed)],
       ["Blocked", (w) => number(w.atoms_blocked)], ["Attempts", (w) => number(w.attempts)], ["Retried", (w) => percent(w.retry_rate)], ["Cost", (w) => dollars(w.total_cost_usd)], ["Time", (w) => time(w.total_time_seconds)]];
-    const hide = { Blocked: " wide", Cost: " wide", Succeeded: " wide" };
+    const hide = { Blocked: " wide", Cost: " wide", Succeeded: " wide", Retried: " wide" };
     const cells = (tag, row) => h("tr", {}, columns.map(([name, get]) => h(tag, { class: `number${hide[name] || ""}` }, get(row))));
     const table = h("table", {}, h("thead", {}, h("tr", {}, columns.map(([name]) => h("th", { class: `number${hide[name] || ""}`, scope: "col" }, name)))),
       h("tbody", {}, data.waves.map((wave) => cells("td", wave))), h("tfoot", {}, cells("td", { ...run, wave_id: "all" })));
@@ -266,9 +268,11 @@
       last = width;
       const { svg, x } = frame(width, height, 10);
       const y = (value) => height - 20 - ((height - 34) * value) / ceiling;
-      for (const value of ticks(ceiling, 4).values) {
+      const scale = ticks(ceiling, 4);
+      const digits = Math.min(8, Math.max(0, scale.step >= 1 ? 0 : 2, Math.ceil(-Math.log10(scale.step))));
+      for (const value of scale.values) {
         if (value) svg.append(s("line", { class: "grid", x1: LEFT, x2: width, y1: y(value), y2: y(value) }));
-        svg.append(s("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, value ? `$${+value.toPrecision(2)}` : "$0"));
+        svg.append(s("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, value ? `$${value.toFixed(digits)}` : "$0"));
       }
       waveRules(svg, x, 10, height - 20, false);
       const line = (pick) => data.money.map((point, index) => (index ? `H${x(point[0]).toFixed(1)}V${y(pick(point)).toFixed(1)}` : `M${x(point[0]).toFixed(1)} ${y(pick(point)).toFixed(1)}`)).join("") + `H${x(end).toFixed(1)}`;
@@ -360,9 +364,11 @@
   const FILTERS = [["all", "All", () => true], ["retried", "Retried", (atom) => atom.attempts.length > 1], ["failed", "Failed", (atom) => atom.status === "failed"],
     ["blocked", "Blocked", (atom) => atom.status === "blocked"], ["unfinished", "Unfinished", (atom) => !["succeeded", "failed", "blocked"].includes(atom.status)],
     ["review", "To review", (atom) => atom.confidence !== null && atom.confidence < data.listed_below]];
-  const COLUMNS = [["Atom", "", (atom) => atom.id], ["Wave", "number wide", (atom) => atom.wave], ["State", "", (atom) => atom.status], ["Attempts", "", (atom) => atom.attempts.length],
-    ["Cost", "number wide", (atom) => atom.cost], ["In flight", "number wide", (atom) => atom.seconds], ["Confidence", "number", (atom) => (atom.confidence === null ? 101 : atom.confidence)]];
+  const COLUMNS = [["Atom", "", (atom) => atom.id], ["Wave", "number wide w4", (atom) => atom.wave], ["State", "w6", (atom) => atom.status], ["Attempts", "w6", (atom) => atom.attempts.length],
+    ["Cost", "number wide w5", (atom) => atom.cost], ["In flight", "number wide w6", (atom) => atom.seconds], ["Confidence", "number w7", (atom) => (atom.confidence === null ? 101 : atom.confidence)]];
   const table = { filter: "all", text: "", column: -1, down: false, rows: [], shown: 0, open: new Set() };
+
+  const narrow = window.matchMedia("(max-width: 640px)");
 
   function choose() {
     const keep = FILTERS.find(([name]) => name === table.filter)[2];
@@ -422,7 +428,7 @@
       atom.transport_errors > 0 && ["Calls without answer", number(atom.transport_errors)],
       atom.unknown > 0 && ["Unknown spend", `at most ${dollars(atom.unknown)}`],
       atom.workers_lost > 0 && ["Workers lost", number(atom.workers_lost)]];
-    return h("tr", { class: "detail", id: `d${data.atoms.indexOf(atom)}` }, h("td", { colspan: COLUMNS.length },
+    return h("tr", { class: "detail", id: `d${data.atoms.indexOf(atom)}` }, h("td", { colspan: narrow.matches ? 4 : COLUMNS.length },
       h("dl", { class: "spec" }, facts.filter(Boolean).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
       atom.attempts.map((one, index) => attempt(one, index === atom.attempts.length - 1))));
   }
@@ -433,7 +439,8 @@
     const tests = one.tests_run ? plural(one.tests_run, "test") : null;
     const facts = [one.model, how, dollars(one.cost), `call ${time(one.latency)}`, `check ${time(one.check)}`, tests, stop].filter(Boolean).join(" · ");
     const verdict = one.passed ? h("span", { class: "good" }, "accepted") : h("span", { class: "warn" }, `rejected at ${one.errors.length ? one.errors[0].level : "its check"}`);
-    const errors = one.errors.map((error) => h("li", {}, h("span", { class: "note" }, [error.level, error.rule, error.line && `line ${error.line}`].filter(Boolean).join(", ")), h("pre", { class: "message" }, error.message)));
+    const named = (error) => (error ? [error.level, error.rule, error.line && `line ${error.line}`].filter(Boolean).join(", ") : "");
+    const errors = one.errors.map((error, index) => h("li", {}, named(error) !== named(one.errors[index - 1]) && h("span", { class: "note" }, named(error)), h("pre", { class: "message" }, error.message)));
     const cut = one.code_chars > one.code.length ? ` (the first ${number(one.code.length)} of ${number(one.code_chars)} characters; the journal has the rest)` : "";
     return h("article", { class: "attempt" }, h("h3", {}, `Attempt ${one.n}: `, verdict), h("p", { class: "note" }, facts),
       errors.length > 0 && h("ul", { class: "errors" }, errors), one.more_errors > 0 && h("p", { class: "note" }, `and ${plural(one.more_errors, "further error")}`),
@@ -484,8 +491,9 @@
     press();
     section("atoms", "Atoms", "Open one for its attempts: how the model was asked, what was wrong, and how the code changed.",
       h("div", { class: "tools" }, table.input, h("div", { class: "chips", role: "group", "aria-label": "Filter by state" }, table.chips), table.count),
-      h("table", {}, h("thead", {}, h("tr", {}, table.heads)), table.body), table.more);
+      h("table", { class: "atoms" }, h("thead", {}, h("tr", {}, table.heads)), table.body), table.more);
     choose();
+    narrow.addEventListener("change", choose);
     window.addEventListener("beforeprint", () => { if (table.rows.length <= 400) grow(table.rows.length); });
   }
 
