@@ -24,6 +24,7 @@ from mge_ray.adapters.sandbox import SandboxLevel
 from mge_ray.cli import simulate
 from mge_ray.cli.console import console
 from mge_ray.cli.exits import STOPPED_EARLY, exit_code
+from mge_ray.cli.forecasting import against_actual, make_forecast, told_shortly
 from mge_ray.cli.options import DbOption, JsonOption, PlanArgument, PriceOption, check_folder, database
 from mge_ray.cli.report import check_reports, write_reports
 from mge_ray.cli.screen import RunScreen, print_summary
@@ -171,6 +172,16 @@ def register(app: typer.Typer) -> None:
             simulated=simulated,
         )
         server = _simulator(plan, answers, wrong_answers, fault or [], latency, seed) if simulated else None
+        expected = make_forecast(
+            loaded,
+            settings.policy,
+            price_table(config),
+            concurrency=concurrency,
+            simulated=simulated,
+            db_url=config.db_url,
+            server=server,
+        )
+        settings = settings.model_copy(update={"forecast": expected})
         request = Request(loaded, target, tuple(report or ()), config, settings, server, address, sandbox, as_json)
         sys.exit(execute(request))
 
@@ -317,6 +328,7 @@ def _header(out: Console, request: Request, config: EngineConfig, execution_id: 
         f"plan       {plan.name}: {len(plan.atoms)} atoms in {len(plan.waves)} waves",
         f"model      {settings.policy.model} ({provider}), {settings.max_concurrency} calls at a time on {where}",
         f"sandbox    {level}",
+        f"forecast   {told_shortly(settings.forecast)}" if settings.forecast else "forecast   none",
         f"budget     ${settings.budget_usd:.2f}" if settings.budget_usd is not None else "budget     none",
         f"journal    {_shown(config.db_url)}",
     ]
@@ -339,6 +351,8 @@ def _end(out: Console, request: Request, target: Path, state: ExecutionState, re
     if report.atoms_failed:
         causes = [f"{atom.atom_id} ({atom.cause})" for atom in report.atoms if atom.status.value == "failed"]
         lines.append(f"failed     {', '.join(causes[:5])}{' ...' if len(causes) > 5 else ''}")  # noqa: PLR2004
+    if report.forecast:
+        lines.append(f"forecast   {against_actual(report.forecast)}")
     if report.review:
         worst = report.review[0]
         lines.append(
