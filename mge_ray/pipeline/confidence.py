@@ -99,9 +99,9 @@ def confidence(
 
     `assertions` is how many its tests make, counted in their source.
     """
-    reasons = [*_of_attempts(record, max_attempts), *_of_tests(atom, record, assertions), *_of_code(atom, record)]
     if record.status is AtomStatus.FAILED:
-        reasons.insert(0, Reason(points=FULL, text=f"failed: {record.cause}"))
+        return 0, (Reason(points=FULL, text=f"failed: {record.cause}"),)
+    reasons = [*_of_attempts(record, max_attempts), *_of_tests(atom, record, assertions), *_of_code(atom, record)]
     reasons.sort(key=lambda reason: -reason.points)
     return max(0, FULL - sum(reason.points for reason in reasons)), tuple(reasons)
 
@@ -135,8 +135,6 @@ def _of_attempts(record: AtomRecord, max_attempts: int) -> list[Reason]:
 
 
 def _of_tests(atom: AtomicUnit, record: AtomRecord, assertions: int) -> list[Reason]:
-    if record.status is not AtomStatus.SUCCEEDED:
-        return []
     if not atom.tests:
         return [Reason(points=NO_TEST_RAN, text="no test judges it")]
     ran = record.attempts[-1].verdict.tests_run

@@ -40,6 +40,13 @@ class Span:
     outcome: str = RUNNING
     closed_by: e.Event | None = None
 
+    @property
+    def busy_s(self) -> float:
+        """Seconds that were work: a check's own time without its wait for a core, else all of it."""
+        if isinstance(self.closed_by, e.AtomExecuted | e.AcceptanceFinished):
+            return self.closed_by.result.duration_s
+        return self.end - self.start
+
 
 @dataclass(frozen=True, slots=True)
 class MoneyPoint:

@@ -148,7 +148,7 @@ def test_doubt_about_a_rate_widens_the_forecast():
 def test_a_forecast_from_one_measured_run_covers_runs_of_the_same_world():
     """Each world has its own rates; one run in it is measured, the forecast made from it, others in it are drawn."""
     shape, held, count = plan_shape(WIDE_PLAN), dict.fromkeys(FIGURES, 0), 0
-    for number in range(12):
+    for number in range(8):
         chance = Random(number)  # noqa: S311  # the same
         world = assumed(rejected=Share(chance.uniform(0.05, 0.4)), call_s=Spread(chance.uniform(1, 5), 0.5))
         basis, _ = assume(
@@ -156,7 +156,7 @@ def test_a_forecast_from_one_measured_run_covers_runs_of_the_same_world():
         )
         basis = replace(basis, cached_from_tokens=math.inf, start_s=0.0, worker_start_s=0.0, check_s=world.check_s)
         told = forecast(WIDE_PLAN, basis)
-        for run in drawn(shape, world, count=10, seed=number):
+        for run in drawn(shape, world, count=12, seed=number):
             count += 1
             for name in FIGURES:
                 spread = getattr(told, name)

@@ -102,18 +102,20 @@
       return h("span", { class: "warn" }, row.actual < row.p10 ? "below p10" : "above p90");
     };
     const rows = told.rows.map((row) => {
-      const most = 1.08 * Math.max(row.p90, row.actual || 0) || 1;
-      const x = (value) => (100 * value) / most;
+      const actual = row.actual === null ? row.p50 : row.actual;
+      const least = 0.6 * Math.min(row.p10, actual);
+      const most = 1.08 * Math.max(row.p90, actual) || 1;
+      const x = (value) => (100 * (value - least)) / (most - least);
       const plot = s("svg", { height: 18, "aria-hidden": "true" },
         s("line", { class: "axis", x1: "0", x2: "100%", y1: 9, y2: 9 }),
-        s("rect", { class: "band", x: `${x(row.p10)}%`, width: `${Math.max(0.4, x(row.p90 - row.p10))}%`, y: 3, height: 12, rx: 2 }),
+        s("rect", { class: "band", x: `${x(row.p10)}%`, width: `${Math.max(0.4, x(row.p90) - x(row.p10))}%`, y: 3, height: 12, rx: 2 }),
         s("line", { class: "mid", x1: `${x(row.p50)}%`, x2: `${x(row.p50)}%`, y1: 3, y2: 15 }),
         row.actual !== null && s("circle", { class: row.inside === false ? "dot out" : "dot", cx: `${x(row.actual)}%`, cy: 9, r: 5.5 }));
       return h("tr", {}, h("th", { scope: "row" }, row.figure), h("td", { class: "number" }, row.actual === null ? "" : show(row, row.actual)),
-        h("td", { class: "plot" }, plot), h("td", { class: "number wide" }, show(row, row.p10)), h("td", { class: "number" }, show(row, row.p50)),
+        h("td", { class: "plot" }, plot), h("td", { class: "number wide" }, show(row, row.p10)), h("td", { class: "number wide" }, show(row, row.p50)),
         h("td", { class: "number wide" }, show(row, row.p90)), h("td", {}, verdict(row)));
     });
-    const names = [["", ""], ["Actual", "number"], ["", "plot"], ["p10", "number wide"], ["p50", "number"], ["p90", "number wide"], ["Within p10 to p90", ""]];
+    const names = [["", ""], ["Actual", "number"], ["", "plot"], ["p10", "number wide"], ["p50", "number wide"], ["p90", "number wide"], ["Verdict", ""]];
     const table = h("table", {}, h("thead", {}, h("tr", {}, names.map(([name, kind]) => h(name ? "th" : "td", { class: kind, scope: name ? "col" : null }, name)))), h("tbody", {}, rows));
     const rests = h("details", {}, h("summary", {}, `What it rests on (${told.assumptions.length} assumptions)`),
       h("table", {}, h("thead", {}, h("tr", {}, ["Assumption", "Value", "Source"].map((name) => h("th", { scope: "col" }, name)))),
@@ -156,8 +158,19 @@
     }
   }
 
+  function flightsOf(atom, longest) {
+    const flights = [];
+    for (const span of atom.spans) {
+      const last = flights[flights.length - 1];
+      if (last && span[2] - last.to <= longest) { last.spans.push(span); last.to = span[3]; }
+      else flights.push({ atom, from: span[2], to: span[3], spans: [span] });
+    }
+    return flights;
+  }
+
   function lanes() {
-    const flights = data.atoms.filter((atom) => atom.spans.length).map((atom) => ({ atom, from: atom.spans[0][2], to: atom.spans[atom.spans.length - 1][3] }));
+    const longest = data.atoms.length > 150 ? end / 200 : Infinity;
+    const flights = data.atoms.flatMap((atom) => flightsOf(atom, longest));
     flights.sort((a, b) => a.from - b.from);
     const free = [];
     for (const flight of flights) {
@@ -194,11 +207,12 @@
       const { svg, x } = frame(width, height, top);
       const paths = { passed: "", rejected: "", lost: "", check: "", open: "" };
       let waits = "";
-      for (const { atom, lane } of flights) {
+      for (const { atom, lane, spans } of flights) {
         const y = top + lane * (size + gap) + 2;
         let before = null;
-        for (const span of atom.spans) {
-          const [kind, , from, to] = span;
+        for (const span of spans) {
+          const [kind, , start, to, , busy] = span;
+          const from = kind === "check" ? to - busy : start;
           const name = kindOf(atom, span);
           used.add(name);
           if (before !== null && x(from) - x(before) > 1) waits += `M${x(before).toFixed(1)} ${y + size / 2}H${x(from).toFixed(1)}`;
@@ -209,7 +223,8 @@
       }
       svg.append(s("path", { class: "s-wait", d: waits }));
       for (const [name] of KINDS) if (paths[name]) svg.append(s("path", { class: `s-${name}`, d: paths[name] }));
-      for (const [, , from, to] of data.acceptance) {
+      for (const [, , start, to, , busy] of data.acceptance) {
+        const from = to - (busy || to - start);
         used.add("check");
         svg.append(s("rect", { class: "s-check", x: x(from), y: top + 2, width: Math.max(1.2, x(to) - x(from)), height: size }));
       }
@@ -233,7 +248,7 @@
       });
       svg.addEventListener("pointerleave", () => { mark.setAttribute("visibility", "hidden"); tip(null); });
       svg.addEventListener("click", (event) => { const found = under(event); if (found) { tip(null); show(found.atom.id); } });
-      fill(svg, { role: "img", "aria-label": `Timeline: ${plural(flights.length, "atom")} in up to ${count} slots over ${time(end)}; the table of waves below gives the figures.` }, []);
+      fill(svg, { role: "img", "aria-label": `Timeline: ${plural(data.atoms.length, "atom")} in up to ${count} slots over ${time(end)}; the table of waves below gives the figures.` }, []);
       chart.replaceChildren(svg);
     };
     const legend = h("ul", { class: "legend" });
@@ -243,7 +258,7 @@
     const cells = (tag, row) => h("tr", {}, columns.map(([name, get]) => h(tag, { class: `number${hide[name] || ""}` }, get(row))));
     const table = h("table", {}, h("thead", {}, h("tr", {}, columns.map(([name]) => h("th", { class: `number${hide[name] || ""}`, scope: "col" }, name)))),
       h("tbody", {}, data.waves.map((wave) => cells("td", wave))), h("tfoot", {}, cells("td", { ...run, wave_id: "all" })));
-    const note = "Each bar is one atom on its way: calls, waiting, checks. Bars share slots, so the height is what was in flight at once. Choose a bar to open its atom.";
+    const note = "Each bar is one atom on its way: calls, waiting, checks. Bars share slots, so the height is about what was under way at once. Choose a bar to open its atom.";
     section("timeline", "Timeline", note, chart, legend, h("div", { class: "scroll", id: "waves" }, h("br", {}), table));
     onWidth(chart, draw);
     draw();

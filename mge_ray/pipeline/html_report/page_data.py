@@ -178,7 +178,8 @@ def _money(point: MoneyPoint, began: float) -> list[float]:
 
 def _span(span: Span, began: float) -> list[Any]:
     kind = "call" if span.pool is Pool.GENERATE else "check"
-    return [kind, span.attempt, _seconds(span.start - began), _seconds(span.end - began), span.outcome]
+    busy = _seconds(min(span.busy_s, span.end - span.start))
+    return [kind, span.attempt, _seconds(span.start - began), _seconds(span.end - began), span.outcome, busy]
 
 
 def _seconds(value: float) -> float:
