@@ -19,12 +19,13 @@ from mge_ray.pipeline.html_report.page_data import page_data
 from mge_ray.pipeline.observed import Observed
 from mge_ray.pipeline.report import ExecutionReport
 
+SCRIPTS = ("base.js", "overview.js", "charts.js", "atoms.js", "page.js")
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
 def render(report: ExecutionReport, seen: Observed) -> str:
     """Return the page of one execution: its report, and its history as read from the journal."""
-    style, script = _asset("style.css"), _asset("page.js")
+    style, script = _asset("style.css"), "".join(map(_asset, SCRIPTS))
     policy = "; ".join(
         [
             "default-src 'none'",
@@ -75,7 +76,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _asset(name: str) -> str:
     return files("mge_ray.pipeline.html_report").joinpath(name).read_text(encoding="utf-8")
 
