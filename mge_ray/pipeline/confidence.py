@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
@@ -43,8 +44,10 @@ PER_WORKER_LOST, MOST_FOR_WORKERS = 15, 30
 CUT_ANSWER = 8
 TOO_LONG, TOO_LONG_FACTOR = 8, 2
 PER_WARNING, MOST_FOR_WARNINGS = 3, 9
+ENOUGH_ASSERTIONS = 6
 MAX_COMPARED_LINES = 400
 MAX_COMPARED_CHARS = 40_000
+_ASSERTS = re.compile(r"\bassert|\braises\(")
 
 
 class Reason(BaseModel):
@@ -161,10 +164,14 @@ def _of_code(atom: AtomicUnit, record: AtomRecord) -> list[Reason]:
 
 
 def _assertions(tests: JudgingTests, atom: AtomicUnit) -> int:
-    """Count assert statements and calls whose name says that they check: `raises`, `assertEqual`, `assert_called`."""
-    tree = parse(tests.source(atom.tests, limit=MAX_COMPARED_CHARS)) if atom.tests else None
+    """Count assert statements and calls whose name says that they check; a rough count will do where there are many."""
+    source = tests.source(atom.tests) if atom.tests else ""
+    roughly = len(_ASSERTS.findall(source))
+    if roughly >= ENOUGH_ASSERTIONS:
+        return roughly
+    tree = parse(source)
     if tree is None:
-        return 2 if atom.tests else 0  # cut in the middle: long tests are not weak ones
+        return ENOUGH_ASSERTIONS  # cut in the middle: long tests are not weak ones
     return sum(isinstance(node, ast.Assert) or _checks(node) for node in ast.walk(tree))
 
 

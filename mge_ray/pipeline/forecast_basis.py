@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mge_ray.domain.forecast import Assumption
 from mge_ray.domain.retry import AttemptPolicy
@@ -155,7 +155,9 @@ class _Basis:
 
     def output(self) -> tuple[float, Spread]:
         if len(self.measured.line_tokens) >= ENOUGH:
-            spread, around = self._fitted(self.measured.line_tokens), 0.0
+            fitted, around = self._fitted(self.measured.line_tokens), 0.0
+            mean = self.measured.output_tokens / self.measured.planned_lines  # long atoms weigh more than short ones
+            spread = replace(fitted, median=mean * math.exp(-(fitted.sigma**2) / 2))
             source = f"{self.history}: {len(self.measured.line_tokens):,} answers"
         elif self.simulated:
             spread, around = SIMULATED_TOKENS_PER_LINE, SIMULATED_TOKENS_AROUND

@@ -35,6 +35,8 @@ class Measured:
     unanswered: int = 0
     input_tokens: int = 0
     prompt_bytes: int = 0
+    output_tokens: int = 0
+    planned_lines: int = 0
     call_s: list[float] = field(default_factory=list)
     line_tokens: list[float] = field(default_factory=list)
     check_s: list[float] = field(default_factory=list)
@@ -83,6 +85,8 @@ def _add_call(found: Measured, span: Span, shape: PlanShape) -> None:
         found.call_s.append(max(1e-3, span.end - span.start))
         found.input_tokens += usage.input_tokens + usage.cache_write_tokens + usage.cache_read_tokens
         found.prompt_bytes += shape.prefix_bytes + size.prompt_bytes + (size.retry_bytes if span.attempt > 1 else 0)
+        found.output_tokens += usage.output_tokens
+        found.planned_lines += size.lines
         found.line_tokens.append(max(0.1, usage.output_tokens / size.lines))
     elif isinstance(span.closed_by, e.GenerationFailed):
         found.calls += 1

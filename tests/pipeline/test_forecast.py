@@ -13,7 +13,7 @@ from mge_ray.domain.forecast import Forecast
 from mge_ray.domain.generation import Usage
 from mge_ray.domain.retry import AttemptPolicy
 from mge_ray.pipeline.forecast import forecast
-from mge_ray.pipeline.forecast_basis import Told, assume
+from mge_ray.pipeline.forecast_basis import BETWEEN_EXECUTIONS, Told, assume
 from mge_ray.pipeline.forecast_draw import Assumptions, Share, Spread, draw_run
 from mge_ray.pipeline.forecast_report import compare
 from mge_ray.pipeline.measured import Measured, measure
@@ -146,11 +146,16 @@ def test_doubt_about_a_rate_widens_the_forecast():
 
 
 def test_a_forecast_from_one_measured_run_covers_runs_of_the_same_world():
-    """Each world has its own rates; one run in it is measured, the forecast made from it, others in it are drawn."""
+    """Each world has its own rates and a spread between its runs; one run is measured, others are forecast from it."""
     shape, held, count = plan_shape(WIDE_PLAN), dict.fromkeys(FIGURES, 0), 0
     for number in range(8):
         chance = Random(number)  # noqa: S311  # the same
-        world = assumed(rejected=Share(chance.uniform(0.05, 0.4)), call_s=Spread(chance.uniform(1, 5), 0.5))
+        world = assumed(
+            rejected=Share(chance.uniform(0.05, 0.4)),
+            call_s=Spread(chance.uniform(1, 5), 0.5, BETWEEN_EXECUTIONS),
+            tokens_per_line=Spread(12.0, 0.3, BETWEEN_EXECUTIONS),
+            tokens_per_byte=Spread(0.25, doubt=BETWEEN_EXECUTIONS / 2),
+        )
         basis, _ = assume(
             POLICY, concurrency=100, cores=2, cost=cost, prices="test", measured=history_of(world, chance)
         )
@@ -161,11 +166,13 @@ def test_a_forecast_from_one_measured_run_covers_runs_of_the_same_world():
             for name in FIGURES:
                 spread = getattr(told, name)
                 held[name] += spread.p10 <= getattr(run, name) <= spread.p90
-    assert all(0.70 <= hits / count <= 0.95 for hits in held.values()), held
+    assert all(0.70 <= hits / count <= 0.90 for hits in held.values()), held
 
 
 def history_of(world: Assumptions, chance: Random, answers: int = 60) -> Measured:
     """Return what one run of 60 answers in this world would have measured."""
+    call_s, per_line = world.call_s.drawn_median(chance), world.tokens_per_line.drawn_median(chance) + 1.0
+    line_tokens = [per_line * math.exp(chance.gauss(0, 0.3)) for _ in range(answers)]
     return Measured(
         executions=1,
         calls=answers,
@@ -173,8 +180,10 @@ def history_of(world: Assumptions, chance: Random, answers: int = 60) -> Measure
         rejected=sum(chance.random() < world.rejected.value for _ in range(answers)),
         input_tokens=25_000,
         prompt_bytes=100_000,
-        call_s=[world.call_s.median * math.exp(chance.gauss(0, world.call_s.sigma)) for _ in range(answers)],
-        line_tokens=[13.0 * math.exp(chance.gauss(0, 0.3)) for _ in range(answers)],
+        call_s=[call_s * math.exp(chance.gauss(0, world.call_s.sigma)) for _ in range(answers)],
+        line_tokens=line_tokens,
+        output_tokens=round(10 * sum(line_tokens)),
+        planned_lines=10 * answers,
     )
 
 

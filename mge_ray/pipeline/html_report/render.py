@@ -15,10 +15,12 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
+from mge_ray.domain.state import ExecutionStatus
 from mge_ray.pipeline.html_report.page_data import page_data
 from mge_ray.pipeline.observed import Observed
 from mge_ray.pipeline.report import ExecutionReport
 
+FINAL = {status.value for status in ExecutionStatus if status.ended}
 SCRIPTS = ("base.js", "overview.js", "charts.js", "atoms.js", "page.js")
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
@@ -55,7 +57,8 @@ def render(report: ExecutionReport, seen: Observed) -> str:
 
 def headline(report: ExecutionReport) -> str:
     """Return the execution in one sentence."""
-    said = f"{report.atoms_succeeded:,} of {report.atoms_total:,} atoms succeeded"
+    so_far = "" if report.status in FINAL else " so far"
+    said = f"{report.atoms_succeeded:,} of {report.atoms_total:,} atoms succeeded{so_far}"
     if report.atoms_failed:
         said += f", {report.atoms_failed:,} failed"
     if report.atoms_blocked:
