@@ -7,6 +7,7 @@ attempts used) puts an atom on the list, and weak ones only together.
 - Every rejected attempt costs 10, the last allowed one 10 more: code that needed the errors was fitted to them.
 - Up to 15 for how much of the accepted answer is new against the rejected one before it: a rewrite, not a repair.
 - 40 where no test ran, 30 where the tests assert nothing, 10 where only one assertion judges the code.
+- 25 where the engine kept the code in spite of something, and says of what.
 - 15 for a worker lost while checking, at most 30. 8 for an answer cut at max_tokens; 8 for code that is more than
   twice as long as planned; 3 for each warning of the accepted answer, at most 9.
 
@@ -23,7 +24,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel, ConfigDict
 
 from mge_ray.domain.atom import AtomicUnit
-from mge_ray.domain.attempt import AtomRecord
+from mge_ray.domain.attempt import AtomRecord, Attempt
 from mge_ray.domain.generation import StopReason
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.retry import MAX_ATTEMPTS
@@ -42,6 +43,7 @@ TESTS_ASSERT_NOTHING = 30
 ONE_ASSERTION = 10
 PER_WORKER_LOST, MOST_FOR_WORKERS = 15, 30
 CUT_ANSWER = 8
+ACCEPTED_WITH_A_CAUSE = 25
 TOO_LONG, TOO_LONG_FACTOR = 8, 2
 PER_WARNING, MOST_FOR_WARNINGS = 3, 9
 ENOUGH_ASSERTIONS = 6
@@ -117,6 +119,8 @@ def share_rewritten(before: str, after: str) -> float:
 
 def _of_attempts(record: AtomRecord, max_attempts: int) -> list[Reason]:
     attempts, reasons = record.attempts, []
+    if record.cause:
+        reasons.append(Reason(points=ACCEPTED_WITH_A_CAUSE, text=record.cause))
     rejected = sum(not attempt.verdict.passed for attempt in attempts)
     if rejected:
         points = PER_REJECTED_ATTEMPT * rejected
@@ -140,7 +144,10 @@ def _of_attempts(record: AtomRecord, max_attempts: int) -> list[Reason]:
 def _of_tests(atom: AtomicUnit, record: AtomRecord, assertions: int) -> list[Reason]:
     if not atom.tests:
         return [Reason(points=NO_TEST_RAN, text="no test judges it")]
-    ran = record.attempts[-1].verdict.tests_run
+    accepted = _accepted(record)
+    if accepted is None:
+        return []
+    ran = accepted.verdict.tests_run
     if not ran:
         return [Reason(points=NO_TEST_RAN, text="its tests did not run")]
     if assertions == 0:
@@ -156,11 +163,17 @@ def _of_code(atom: AtomicUnit, record: AtomRecord) -> list[Reason]:
     if lines > TOO_LONG_FACTOR * atom.estimated_loc:
         text = f"{lines} lines of code where {atom.estimated_loc} were planned"
         reasons.append(Reason(points=TOO_LONG, text=text))
-    warned = len(record.attempts[-1].verdict.issues) if record.attempts and record.attempts[-1].verdict.passed else 0
+    accepted = _accepted(record)
+    warned = len(accepted.verdict.issues) if accepted else 0
     if warned:
         text = f"{warned} {'warning' if warned == 1 else 'warnings'} on the accepted answer"
         reasons.append(Reason(points=min(PER_WARNING * warned, MOST_FOR_WARNINGS), text=text))
     return reasons
+
+
+def _accepted(record: AtomRecord) -> Attempt | None:
+    """Return the attempt whose code was accepted and is not doubted since."""
+    return next((attempt for attempt in reversed(record.attempts) if attempt.verdict.passed), None)
 
 
 def _assertions(tests: JudgingTests, atom: AtomicUnit) -> int:

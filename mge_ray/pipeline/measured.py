@@ -57,18 +57,20 @@ def measure(executions: Sequence[Observed], model: str) -> Measured:
 def _add(found: Measured, seen: Observed, model: str) -> None:
     shape = plan_shape(seen.machine.plan)
     first_check_s: float | None = None
+    acceptance: Span | None = None
     for span in seen.spans:
         if span.pool is Pool.GENERATE:
             if span.model == model:
                 _add_call(found, span, shape)
         elif span.atom_id == ACCEPTANCE:
-            if span.outcome in JUDGED:
-                found.acceptance_s.append(span.end - span.start)
+            acceptance = span
         elif isinstance(span.closed_by, e.AtomExecuted):
             seconds = span.closed_by.result.duration_s
             found.check_s.append(seconds)
             if first_check_s is None:
                 first_check_s = span.end - span.start
+    if acceptance is not None and acceptance.outcome in JUDGED:
+        found.acceptance_s.append(acceptance.end - acceptance.start)
     if first_check_s is not None:
         found.worker_start_s.append(max(0.0, first_check_s - statistics.median(found.check_s)))
     for record in seen.machine.atoms.values():

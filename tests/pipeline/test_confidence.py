@@ -127,6 +127,13 @@ def test_of_equals_the_one_that_more_rests_on_comes_first():
     assert [item.atom_id for item in review_list(scored(run.machine))] == ["b", "c", "a"]
 
 
+def test_code_that_was_kept_in_spite_of_something_is_listed_with_what():
+    run = judged_by()
+    run.attempt("a")
+    run.machine.atoms["a"].cause = "kept as it was accepted before"
+    assert reasons(run) == [(25, "kept as it was accepted before")]
+
+
 def test_transport_errors_cost_nothing():
     run = judged_by()
     run.call("a")

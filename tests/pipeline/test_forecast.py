@@ -202,6 +202,14 @@ def test_measured_history_counts_what_happened():
     assert found.input_tokens == 30
 
 
+def test_the_acceptance_run_is_measured():
+    run = driven("a", plan_fields={"files": {"tests/test_a.py": ""}, "acceptance_tests": ("tests",)})
+    run.attempt("a")
+    run.accept()
+    run.acceptance()
+    assert measure([observe(EXECUTION_ID, run.machine.plan, run.events)], "m").acceptance_s == [1.0]
+
+
 def test_another_models_calls_are_not_counted():
     run = driven("a")
     run.attempt("a")
