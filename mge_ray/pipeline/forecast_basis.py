@@ -28,9 +28,15 @@ GUESSED_ACCEPTANCE = Spread(3.0, 0.3, 0.5)
 GUESSED_WORKER_START_S = 1.0
 START_S = 0.2
 CALL_OVERHEAD_S = 0.04
+OTHER_LOAD = Spread(1.0, doubt=0.15)
+"""What the model of a run left unexplained of the time's deviation (0.20, of the logarithm) over 15 runs."""
+
 CACHED_FROM_TOKENS = 1024
 ENOUGH = 8
 BETWEEN_EXECUTIONS = 0.1
+CHECKS_BETWEEN_EXECUTIONS = 0.35
+"""Deviation of the logarithm of the mean check time over 15 runs of one plan on a shared machine of 2 cores (0.34)."""
+
 GUESS = "a guess"
 
 
@@ -71,6 +77,7 @@ def assume(
     )
     basis.say("attempts", f"at most {policy.max_attempts} of an atom", "the policy")
     basis.say("limits", f"{concurrency} calls and {cores} checks at a time", "--concurrency and this machine's cores")
+    basis.say("other load", f"time varies by {OTHER_LOAD.doubt:.0%} more", "measured over 15 runs on a shared machine")
     basis.say("prices", "unknown: no cost is forecast" if cost is None else policy.model, prices)
     basis.say("left out", "rate limits, holds, calls billed without an answer, pauses", "the model of a run")
     assumed = Assumptions(
@@ -88,6 +95,7 @@ def assume(
         acceptance_s=acceptance,
         worker_start_s=worker_start,
         start_s=START_S,
+        load=OTHER_LOAD,
         cached_from_tokens=CACHED_FROM_TOKENS,
         cache_read_by_answer=simulated,
         cost=cost,
@@ -171,7 +179,10 @@ class _Basis:
 
     def check(self) -> Spread:
         known = len(self.measured.check_s) >= ENOUGH
-        spread = self._fitted(self.measured.check_s) if known else GUESSED_CHECK
+        spread = GUESSED_CHECK
+        if known:
+            fitted = self._fitted(self.measured.check_s)
+            spread = replace(fitted, doubt=math.hypot(fitted.doubt, CHECKS_BETWEEN_EXECUTIONS))
         source = f"{self.history}: {len(self.measured.check_s):,} checks" if known else GUESS
         self.say("a check", f"median {spread.median:.2f} s of one core", source)
         return spread

@@ -58,8 +58,8 @@ class Assumptions:
     """Everything a forecast rests on. Seconds, tokens; `cost` is None where the model has no price.
 
     An answer has `tokens_around` and `tokens_per_line` tokens; a call takes `call_s` and `call_s_per_token` of answer.
-    A prefix of at least `cached_from_tokens` is read from the cache by calls that begin after the first answer, or,
-    with `cache_read_by_answer`, that are answered after it.
+    `load` is the factor on all time that other work on the machine makes. A prefix of at least `cached_from_tokens` is
+    read from the cache by calls that begin after the first answer, or, with `cache_read_by_answer`, are answered then.
     """
 
     policy: AttemptPolicy
@@ -76,6 +76,7 @@ class Assumptions:
     acceptance_s: Spread
     worker_start_s: float
     start_s: float
+    load: Spread
     cached_from_tokens: float
     cache_read_by_answer: bool
     cost: CostOf | None
@@ -141,7 +142,7 @@ class _Run:
             self._wave()
         if self.shape.has_acceptance and not self.took.failed_atoms:
             self.now += self._spread(assumed.acceptance_s, assumed.acceptance_s.drawn_median(rng))
-        self.took.wall_s = self.now
+        self.took.wall_s = self.now * assumed.load.drawn_median(rng)
         return self.took
 
     def _wave(self) -> None:

@@ -47,6 +47,7 @@ def assumed(**fields: object) -> Assumptions:
         acceptance_s=Spread(1.0),
         worker_start_s=0.0,
         start_s=0.0,
+        load=Spread(1.0),
         cached_from_tokens=math.inf,
         cache_read_by_answer=False,
         cost=cost,
@@ -159,7 +160,9 @@ def test_a_forecast_from_one_measured_run_covers_runs_of_the_same_world():
         basis, _ = assume(
             POLICY, concurrency=100, cores=2, cost=cost, prices="test", measured=history_of(world, chance)
         )
-        basis = replace(basis, cached_from_tokens=math.inf, start_s=0.0, worker_start_s=0.0, check_s=world.check_s)
+        basis = replace(
+            basis, cached_from_tokens=math.inf, start_s=0.0, worker_start_s=0.0, check_s=world.check_s, load=world.load
+        )
         told = forecast(WIDE_PLAN, basis)
         for run in drawn(shape, world, count=12, seed=number):
             count += 1
