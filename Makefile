@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PLAN ?= examples/bookkeeping/plan.yaml
 RUN_FLAGS ?= --simulate --latency lognormal:1.5:0.5 --seed 7 \
 	--fault wrong=0.2 --fault 429=0.05 --fault 529=0.03 \
-	--out out/bookkeeping --report out/bookkeeping.report.json
+	--out out/bookkeeping --report out/bookkeeping.report.json --report out/bookkeeping.report.html
 
 .PHONY: run test gate unit setup system-packages lock benchmarks clean
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mge_ray.adapters.journal import default_url, normalise_url
+from mge_ray.domain.errors import MgeRayError
 
 PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="Plan file, YAML or JSON (see `mge-ray schema`).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
@@ -19,6 +21,19 @@ PriceOption = Annotated[
     list[str] | None,
     typer.Option("--price", metavar="MODEL=IN/OUT", help="Price in dollars per million tokens; may be repeated."),
 ]
+
+
+class UnwritableError(MgeRayError):
+    """A file or folder that could not be written afterwards."""
+
+
+def check_folder(option: str, path: Path) -> None:
+    """Try to write where `path` will lie."""
+    folder = next(parent for parent in path.resolve().parents if parent.exists())
+    try:
+        Path(tempfile.mkdtemp(dir=folder)).rmdir()
+    except OSError as error:
+        raise UnwritableError(f"{option} {path} cannot be written: {folder}: {error.strerror}") from None
 
 
 def database(db: str | None) -> str:

@@ -7,7 +7,6 @@ import math
 import os
 import signal
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -25,7 +24,9 @@ from mge_ray.adapters.sandbox import SandboxLevel
 from mge_ray.cli import simulate
 from mge_ray.cli.console import console
 from mge_ray.cli.exits import STOPPED_EARLY, exit_code
-from mge_ray.cli.options import DbOption, JsonOption, PlanArgument, PriceOption, database
+from mge_ray.cli.forecasting import against_actual, make_forecast, told_shortly
+from mge_ray.cli.options import DbOption, JsonOption, PlanArgument, PriceOption, check_folder, database
+from mge_ray.cli.report import check_reports, write_reports
 from mge_ray.cli.screen import RunScreen, print_summary
 from mge_ray.domain.errors import MgeRayError, StateConflictError
 from mge_ray.domain.events import ExecutionSettings
@@ -82,7 +83,7 @@ class Request:
 
     plan: Masterplan
     out: Path
-    report: Path | None
+    reports: tuple[Path, ...]
     config: EngineConfig
     settings: ExecutionSettings
     simulator: SimulatorConfig | None
@@ -98,7 +99,9 @@ def register(app: typer.Typer) -> None:
     def run(
         plan: PlanArgument,
         out: Annotated[Path | None, typer.Option(help="Folder of the generated project. [out/<plan name>]")] = None,
-        report: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
+        report: Annotated[
+            list[Path] | None, typer.Option(help="Write a report: .html is a page, .json is data; may be repeated.")
+        ] = None,
         simulated: Annotated[
             bool, typer.Option("--simulate", help="Use the bundled simulated Messages server; no key, no money.")
         ] = False,
@@ -141,9 +144,8 @@ def register(app: typer.Typer) -> None:
             raise RunError("say --simulate (no key, no money) or --live (real calls, real money)")
         target = out or Path("out") / _slug(loaded.name)
         check_target(target.resolve())
-        _check_folder("--out", target)
-        if report is not None:
-            _check_report(report)
+        check_folder("--out", target)
+        check_reports("--report", report or [])
         if sandbox is not None and sandbox not in {level.value for level in SandboxLevel}:
             raise RunError(f"--sandbox {sandbox!r} is none of {', '.join(level.value for level in SandboxLevel)}")
         config = EngineConfig(
@@ -170,7 +172,17 @@ def register(app: typer.Typer) -> None:
             simulated=simulated,
         )
         server = _simulator(plan, answers, wrong_answers, fault or [], latency, seed) if simulated else None
-        request = Request(loaded, target, report, config, settings, server, address, sandbox, as_json)
+        expected = make_forecast(
+            loaded,
+            settings.policy,
+            price_table(config),
+            concurrency=concurrency,
+            simulated=simulated,
+            db_url=config.db_url,
+            server=server,
+        )
+        settings = settings.model_copy(update={"forecast": expected})
+        request = Request(loaded, target, tuple(report or ()), config, settings, server, address, sandbox, as_json)
         sys.exit(execute(request))
 
 
@@ -197,19 +209,14 @@ def _finish(
 ) -> int:
     """Write report and project, say how it ended, and return the exit code; what cannot be written is said last."""
     target, problems = _target(request.out, complete=report.atoms_succeeded == report.atoms_total), []
-    text = report.model_dump_json(indent=2)
-    if request.report is not None:
-        try:
-            request.report.parent.mkdir(parents=True, exist_ok=True)
-            request.report.write_text(text)
-        except OSError as error:
-            problems.append(f"the report could not be written: {error}")
+    report, problem = write_reports(request.reports, request.config.db_url, report)
+    problems += [problem] if problem else []
     try:
         write_project(assemble(request.plan, codes), target)
     except MgeRayError as error:
         problems.append(f"the project could not be written: {error}; its code is kept in the journal")
     if request.as_json:
-        typer.echo(text)
+        typer.echo(report.model_dump_json(indent=2))
     else:
         _end(out, request, target, state, report)
     for problem in problems:
@@ -259,22 +266,6 @@ def _run_on_ray(
     if request.address is None:  # a joined engine serves others too
         engine.close()
     return state, report, codes
-
-
-def _check_report(path: Path) -> None:
-    """Refuse beforehand what could not be written afterwards."""
-    if path.is_dir():
-        raise RunError(f"--report {path} is a folder; name a file")
-    _check_folder("--report", path)
-
-
-def _check_folder(option: str, path: Path) -> None:
-    """Try to write where `path` will lie."""
-    folder = next(parent for parent in path.resolve().parents if parent.exists())
-    try:
-        Path(tempfile.mkdtemp(dir=folder)).rmdir()
-    except OSError as error:
-        raise RunError(f"{option} {path} cannot be written: {folder}: {error.strerror}") from None
 
 
 def _settled(state: ExecutionState, *, driving: bool) -> bool:
@@ -337,6 +328,7 @@ def _header(out: Console, request: Request, config: EngineConfig, execution_id: 
         f"plan       {plan.name}: {len(plan.atoms)} atoms in {len(plan.waves)} waves",
         f"model      {settings.policy.model} ({provider}), {settings.max_concurrency} calls at a time on {where}",
         f"sandbox    {level}",
+        f"forecast   {told_shortly(settings.forecast)}" if settings.forecast else "forecast   none",
         f"budget     ${settings.budget_usd:.2f}" if settings.budget_usd is not None else "budget     none",
         f"journal    {_shown(config.db_url)}",
     ]
@@ -359,6 +351,13 @@ def _end(out: Console, request: Request, target: Path, state: ExecutionState, re
     if report.atoms_failed:
         causes = [f"{atom.atom_id} ({atom.cause})" for atom in report.atoms if atom.status.value == "failed"]
         lines.append(f"failed     {', '.join(causes[:5])}{' ...' if len(causes) > 5 else ''}")  # noqa: PLR2004
+    if report.forecast:
+        lines.append(f"forecast   {against_actual(report.forecast)}")
+    if report.review:
+        worst = report.review[0]
+        lines.append(
+            f"review     {len(report.review)} of low confidence, worst {worst.atom_id}: {worst.reasons[0].text}"
+        )
     partial = "" if report.atoms_succeeded == report.atoms_total else " (partial: stubs stand for what is missing)"
     lines.append(f"project    {target.resolve()}{partial}")
     tests = " ".join(request.plan.acceptance_tests)

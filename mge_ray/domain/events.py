@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.errors import MgeRayError
+from mge_ray.domain.forecast import Forecast
 from mge_ray.domain.generation import CallFailure, Generation, whole
 from mge_ray.domain.retry import AttemptPolicy
 from mge_ray.domain.validation import ValidationResult
@@ -34,6 +35,7 @@ class ExecutionSettings(BaseModel):
     max_transport_tries: int = Field(default=12, ge=1)
     max_worker_losses: int = Field(default=3, ge=1)
     simulated: bool = False
+    forecast: Forecast | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from mge_ray.domain.generation import Billing
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.progress import execution_state, wave_state
 from mge_ray.domain.state import AtomStatus
+from mge_ray.pipeline.confidence import ReviewItem, review_list, scored
+from mge_ray.pipeline.forecast_report import ForecastReport, compare
+from mge_ray.pipeline.observed import Observed
 
 REPORT_VERSION = 1
 
@@ -82,8 +85,23 @@ class CallsReport(BaseModel):
     by_kind: dict[str, int]
 
 
+class TokensReport(BaseModel):
+    """What the provider counted, over all calls that told; `input` excludes cached ones."""
+
+    model_config = ConfigDict(frozen=True)
+
+    input: int
+    output: int
+    cache_write: int
+    cache_read: int
+
+
 class ExecutionReport(Totals):
-    """One execution. `simulated` figures are no statement about any model's quality."""
+    """One execution. `simulated` figures are no statement about any model's quality.
+
+    `review` lists atoms of low confidence, worst first. `tokens` are None where the events were not at hand, `forecast`
+    where none was made at the start.
+    """
 
     report_version: int = REPORT_VERSION
     execution_id: str
@@ -102,10 +120,13 @@ class ExecutionReport(Totals):
     acceptance_errors: tuple[str, ...]
     waves: tuple[WaveReport, ...]
     atoms: tuple[AtomReport, ...]
+    review: tuple[ReviewItem, ...] = ()
+    tokens: TokensReport | None = None
+    forecast: ForecastReport | None = None
 
 
-def build_report(machine: ExecutionMachine) -> ExecutionReport:
-    """Return the report of an execution as it stands."""
+def build_report(machine: ExecutionMachine, seen: Observed | None = None) -> ExecutionReport:
+    """Return the report of an execution as it stands; `seen` is its history, where the journal was read."""
     state = execution_state(machine)
     records = list(machine.atoms.values())
     retried = [record for record in records if len(record.attempts) > 1]
@@ -129,6 +150,9 @@ def build_report(machine: ExecutionMachine) -> ExecutionReport:
         acceptance_errors=tuple(issue.message for issue in acceptance.failures) if acceptance else (),
         waves=tuple(_wave(machine, wave.wave_id) for wave in machine.plan.waves),
         atoms=tuple(_atom(record) for record in records),
+        review=review_list(scored(machine)),
+        tokens=_tokens(seen) if seen else None,
+        forecast=compare(machine, seen),
     )
 
 
@@ -198,4 +222,14 @@ def _calls(machine: ExecutionMachine) -> CallsReport:
         unknown_spend=billed(Billing.UNKNOWN),
         not_billed=billed(Billing.NOT_BILLED),
         by_kind=by_kind,
+    )
+
+
+def _tokens(seen: Observed) -> TokensReport:
+    usage = seen.usage
+    return TokensReport(
+        input=usage.input_tokens,
+        output=usage.output_tokens,
+        cache_write=usage.cache_write_tokens,
+        cache_read=usage.cache_read_tokens,
     )

@@ -64,11 +64,16 @@ def gone(folder: Path) -> list[str]:
 
 def test_a_run_writes_a_project_whose_tests_pass_and_a_report(starter):
     folder = starter.parent
-    process = run(folder, "--fault", "wrong=0.4", "--fault", "429=0.2", "--seed", "3", "--report", "reports/run.json")
+    reports = ("--report", "reports/run.json", "--report", "reports/run.html")
+    process = run(folder, "--fault", "wrong=0.4", "--fault", "429=0.2", "--seed", "3", *reports)
     said = finish(process)
     assert process.returncode == 0, said
     report = json.loads((folder / "reports" / "run.json").read_text())
     assert (report["status"], report["precision_percent"], report["simulated"]) == ("completed", 100.0, True)
+    assert [row["figure"] for row in report["forecast"]["rows"]][:1] == ["Calls"]
+    assert all(row["actual"] is not None for row in report["forecast"]["rows"])
+    assert report["tokens"]["output"] > 0
+    assert report["execution_id"] in (folder / "reports" / "run.html").read_text()
     assert report["attempts"] == sum(len(atom["attempts"]) for atom in report["atoms"])
     needed = {
         "execution_id",
