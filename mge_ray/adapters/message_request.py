@@ -47,9 +47,7 @@ def build_request(
     if atom.language == PLAN_LANGUAGE:
         prompt = render_step(atom, plan=call.plan, previous_code=call.previous_code, previous_errors=errors)
     else:
-        prompt = render(
-            atom, dependencies, plan=call.plan, previous_code=call.previous_code, previous_errors=errors
-        )
+        prompt = render(atom, dependencies, plan=call.plan, previous_code=call.previous_code, previous_errors=errors)
     return MessageRequest(
         call_id=call.call_id,
         model=settings.model,

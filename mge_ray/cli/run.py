@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,7 +25,7 @@ from mge_ray.adapters.sandbox import SandboxLevel
 from mge_ray.cli import simulate
 from mge_ray.cli.console import console
 from mge_ray.cli.exits import STOPPED_EARLY, exit_code
-from mge_ray.cli.options import DbOption, JsonOption, PlanArgument, PriceOption, database
+from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption, database
 from mge_ray.cli.screen import RunScreen, print_summary
 from mge_ray.domain.errors import MgeRayError, StateConflictError
 from mge_ray.domain.events import ExecutionSettings
@@ -34,10 +34,15 @@ from mge_ray.domain.state import ExecutionState, ExecutionStatus
 from mge_ray.pipeline.output_folder import check_target, write_project
 from mge_ray.pipeline.plan_file import load_plan
 from mge_ray.pipeline.report import ExecutionReport
+from mge_ray.pipeline.spec.spec_file import is_spec, load_spec
+from mge_ray.pipeline.spec.steps import requirements_stage
 from mge_ray.pipeline.workspace import assemble
 from mge_ray.simulator.config import SimulatorConfig
 from mge_ray.wiring.build import SECRETS, attempt_policy, price_table
 from mge_ray.wiring.settings import DEFAULT_ESCALATION_MODEL, DEFAULT_MODEL, EngineConfig
+
+if TYPE_CHECKING:
+    from mge_ray.cluster.client import EngineClient
 
 DEFAULT_BUDGET_USD = 200.0
 POLL_S = 0.2
@@ -96,7 +101,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command("run")
     def run(
-        plan: PlanArgument,
+        plan: Annotated[
+            Path, typer.Argument(metavar="PLAN", help="Plan file (YAML or JSON), or a specification (.md, .txt).")
+        ],
         out: Annotated[Path | None, typer.Option(help="Folder of the generated project. [out/<plan name>]")] = None,
         report: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
         simulated: Annotated[
@@ -132,51 +139,129 @@ def register(app: typer.Typer) -> None:
             str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join. [a local one is started]")
         ] = None,
         db: DbOption = None,
+        yes: Annotated[
+            bool, typer.Option("--yes", help="Execute what was planned from a specification unasked.")
+        ] = False,
+        fresh: FreshOption = False,
+        check_tests: Annotated[
+            bool, typer.Option(help="After a specification's run, look for tests that wrong versions of the code pass.")
+        ] = True,
         as_json: JsonOption = False,
     ) -> None:
-        """Execute a plan and write the tested project."""
-        loaded = load_plan(plan)
-        address = None if address == "local" else address
-        if simulated == live:
-            raise RunError("say --simulate (no key, no money) or --live (real calls, real money)")
-        target = out or Path("out") / _slug(loaded.name)
-        check_target(target.resolve())
-        _check_folder("--out", target)
-        if report is not None:
-            _check_report(report)
-        if sandbox is not None and sandbox not in {level.value for level in SandboxLevel}:
-            raise RunError(f"--sandbox {sandbox!r} is none of {', '.join(level.value for level in SandboxLevel)}")
-        config = EngineConfig(
-            engine_id=uuid.uuid4().hex,
-            db_url=database(db),
+        """Execute a plan and write the tested project; a specification (.md, .txt) is planned first."""
+        spec = load_spec(plan) if is_spec(plan) else None
+        loaded = requirements_stage(spec.title, spec.text).plan if spec else load_plan(plan)
+        request = make_request(
+            loaded,
+            source=plan,
+            out=out or Path("out") / _slug(spec.title if spec else loaded.name),
+            report=report,
             simulated=simulated,
-            base_url=None if simulated else os.environ.get("ANTHROPIC_BASE_URL"),
-            prices=tuple(price or ()),
-            require_price=True,
-            sampling=temperature,
-            generate_limit=concurrency,
-            sandbox_level=sandbox,
-            driver_pid=None if address else os.getpid(),
+            live=live,
+            answers=answers,
+            wrong_answers=wrong_answers,
+            fault=fault or [],
+            latency=latency,
+            seed=seed,
+            model=model,
+            escalation_model=escalation_model or None,
+            budget=budget,
+            price=price or [],
+            concurrency=concurrency,
+            max_tokens=max_tokens,
+            atom_timeout=atom_timeout,
+            call_timeout=call_timeout,
+            temperature=temperature,
+            sandbox=sandbox,
+            address=address,
+            db=db,
+            as_json=as_json,
         )
-        _check_money(config, model, escalation_model or None)
-        if live and not any(os.environ.get(name) for name in SECRETS):
-            raise RunError("--live needs a key: set ANTHROPIC_API_KEY in the environment")
-        settings = ExecutionSettings(
-            policy=attempt_policy(config, model, escalation_model or None, max_tokens=max_tokens),
-            budget_usd=budget,
-            max_concurrency=concurrency,
-            atom_timeout_s=atom_timeout,
-            call_timeout_s=call_timeout,
-            simulated=simulated,
-        )
-        server = _simulator(plan, answers, wrong_answers, fault or [], latency, seed) if simulated else None
-        request = Request(loaded, target, report, config, settings, server, address, sandbox, as_json)
-        sys.exit(execute(request))
+        if spec is None:
+            sys.exit(execute(request))
+        from mge_ray.cli.spec_run import execute_spec  # noqa: PLC0415  # it builds on this module
+
+        sys.exit(execute_spec(request, spec, yes=yes, fresh=fresh, check_tests=check_tests))
+
+
+def make_request(
+    plan: Masterplan,
+    *,
+    source: Path,
+    out: Path | None,
+    report: Path | None,
+    simulated: bool,
+    live: bool,
+    answers: Path | None,
+    wrong_answers: Path | None,
+    fault: list[str],
+    latency: str,
+    seed: int,
+    model: str,
+    escalation_model: str | None,
+    budget: float,
+    price: list[str],
+    concurrency: int,
+    max_tokens: int,
+    atom_timeout: float,
+    call_timeout: float,
+    temperature: bool | None,
+    sandbox: str | None,
+    address: str | None,
+    db: str | None,
+    as_json: bool,
+) -> Request:
+    """Return the request that these options mean; raise what is wrong with them before anything starts."""
+    address = None if address == "local" else address
+    if simulated == live:
+        raise RunError("say --simulate (no key, no money) or --live (real calls, real money)")
+    if out is not None:
+        check_target(out.resolve())
+        check_writable("--out", out)
+    if report is not None:
+        _check_report(report)
+    if sandbox is not None and sandbox not in {level.value for level in SandboxLevel}:
+        raise RunError(f"--sandbox {sandbox!r} is none of {', '.join(level.value for level in SandboxLevel)}")
+    config = EngineConfig(
+        engine_id=uuid.uuid4().hex,
+        db_url=database(db),
+        simulated=simulated,
+        base_url=None if simulated else os.environ.get("ANTHROPIC_BASE_URL"),
+        prices=tuple(price),
+        require_price=True,
+        sampling=temperature,
+        generate_limit=concurrency,
+        sandbox_level=sandbox,
+        driver_pid=None if address else os.getpid(),
+    )
+    _check_money(config, model, escalation_model)
+    if live and not any(os.environ.get(name) for name in SECRETS):
+        raise RunError("--live needs a key: set ANTHROPIC_API_KEY in the environment")
+    settings = ExecutionSettings(
+        policy=attempt_policy(config, model, escalation_model, max_tokens=max_tokens),
+        budget_usd=budget,
+        max_concurrency=concurrency,
+        atom_timeout_s=atom_timeout,
+        call_timeout_s=call_timeout,
+        simulated=simulated,
+    )
+    server = _simulator(source, answers, wrong_answers, fault, latency, seed) if simulated else None
+    return Request(plan, out or Path("out"), report, config, settings, server, address, sandbox, as_json)
 
 
 def execute(request: Request) -> int:
     """Run to the end and return the exit code."""
     screen = console(stderr=request.as_json)
+    with ExitStack() as stack:
+        engine, config, interrupts = stack.enter_context(open_on_ray(request, screen))
+        state, report, codes = follow(engine, request, config, screen, interrupts)
+    with Interrupts():  # what was bought is written, whoever is impatient
+        return finish(screen, request, state, report, codes)
+
+
+@contextlib.contextmanager
+def open_on_ray(request: Request, screen: Console) -> Iterator[tuple[EngineClient, EngineConfig, Interrupts]]:
+    """Start the simulated server and a local Ray, or join one; yields the engine there, its configuration, Ctrl-C."""
     with ExitStack() as stack:
         config = request.config
         if request.simulator is not None:
@@ -187,12 +272,13 @@ def execute(request: Request) -> int:
             screen.print(f"{where} for {len(request.plan.atoms)} atoms ...", markup=False)
         stack.enter_context(_session(request.address))
         interrupts = stack.enter_context(Interrupts())  # after Ray, which takes SIGTERM for itself
-        state, report, codes = _run_on_ray(request, config, screen, interrupts)
-    with Interrupts():  # what was bought is written, whoever is impatient
-        return _finish(screen, request, state, report, codes)
+        engine, config = _open_engine(request, config)
+        yield engine, config, interrupts
+        if request.address is None:  # a joined engine serves others too
+            engine.close()
 
 
-def _finish(
+def finish(
     out: Console, request: Request, state: ExecutionState, report: ExecutionReport, codes: dict[str, str]
 ) -> int:
     """Write report and project, say how it ended, and return the exit code; what cannot be written is said last."""
@@ -224,9 +310,7 @@ def _target(wanted: Path, *, complete: bool) -> Path:
     return wanted.with_name(f"{wanted.name}.partial")
 
 
-def _run_on_ray(
-    request: Request, config: EngineConfig, out: Console, interrupts: Interrupts
-) -> tuple[ExecutionState, ExecutionReport, dict[str, str]]:
+def _open_engine(request: Request, config: EngineConfig) -> tuple[EngineClient, EngineConfig]:
     from mge_ray.cluster.engine import open_engine, sandbox_level  # noqa: PLC0415  # Ray's environment is set by now
 
     level = sandbox_level(request.sandbox)
@@ -236,10 +320,16 @@ def _run_on_ray(
             f"to run all the same, say --sandbox {level.value}"
         )
     config = config.model_copy(update={"sandbox_level": level.value})
-    engine = open_engine(config)
+    return open_engine(config), config
+
+
+def follow(
+    engine: EngineClient, request: Request, config: EngineConfig, out: Console, interrupts: Interrupts
+) -> tuple[ExecutionState, ExecutionReport, dict[str, str]]:
+    """Start the request's plan and show it until nothing is in flight and nothing may start."""
     execution_id = engine.start(request.plan, request.settings)
     if not request.as_json:
-        _header(out, request, config, str(execution_id), level.value)
+        _header(out, request, config, str(execution_id))
     since, paused = 0, False
     with RunScreen(out, [len(w.atom_ids) for w in request.plan.waves], quiet=request.as_json) as screen:
         while True:
@@ -254,21 +344,17 @@ def _run_on_ray(
                 with contextlib.suppress(StateConflictError):
                     engine.pause(execution_id, "interrupted")
             time.sleep(POLL_S)
-    state, report = engine.state(execution_id), engine.report(execution_id)
-    codes = engine.accepted_codes(execution_id)
-    if request.address is None:  # a joined engine serves others too
-        engine.close()
-    return state, report, codes
+    return engine.state(execution_id), engine.report(execution_id), engine.accepted_codes(execution_id)
 
 
 def _check_report(path: Path) -> None:
     """Refuse beforehand what could not be written afterwards."""
     if path.is_dir():
         raise RunError(f"--report {path} is a folder; name a file")
-    _check_folder("--report", path)
+    check_writable("--report", path)
 
 
-def _check_folder(option: str, path: Path) -> None:
+def check_writable(option: str, path: Path) -> None:
     """Try to write where `path` will lie."""
     folder = next(parent for parent in path.resolve().parents if parent.exists())
     try:
@@ -328,7 +414,7 @@ def _check_money(config: EngineConfig, *models: str | None) -> None:
             prices.rates(model)  # raises with advice where there is none
 
 
-def _header(out: Console, request: Request, config: EngineConfig, execution_id: str, level: str) -> None:
+def _header(out: Console, request: Request, config: EngineConfig, execution_id: str) -> None:
     plan, settings = request.plan, request.settings
     where = request.address or "a local Ray of its own"
     provider = "simulated Messages server" if config.simulated else (config.base_url or "Anthropic")
@@ -336,7 +422,7 @@ def _header(out: Console, request: Request, config: EngineConfig, execution_id: 
         f"execution  {execution_id}",
         f"plan       {plan.name}: {len(plan.atoms)} atoms in {len(plan.waves)} waves",
         f"model      {settings.policy.model} ({provider}), {settings.max_concurrency} calls at a time on {where}",
-        f"sandbox    {level}",
+        f"sandbox    {config.sandbox_level}",
         f"budget     ${settings.budget_usd:.2f}" if settings.budget_usd is not None else "budget     none",
         f"journal    {_shown(config.db_url)}",
     ]

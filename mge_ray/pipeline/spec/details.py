@@ -135,9 +135,7 @@ class Details:
     def _imported(self) -> dict[str, tuple[str, str]]:
         trees = [self._preamble, *(tree for test in self.document.tests if (tree := parse(test.code)))]
         package = self.interface.document.package
-        return {
-            bound: (module, name) for tree in trees for _, module, name, bound in package_imports(tree, package)
-        }
+        return {bound: (module, name) for tree in trees for _, module, name, bound in package_imports(tree, package)}
 
     @cached_property
     def _methods(self) -> dict[str, set[Key]]:

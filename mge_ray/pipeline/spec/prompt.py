@@ -57,8 +57,8 @@ List what the specification demands, each demand once, small enough that one or 
 """,
     Step.INTERFACE: """\
 Design the package: its modules and everything in them but the bodies of functions.
-- `package` is the import name; module `name` is the file `package/name.py`; there are no sub-packages. `depends_on` names
-  the modules whose code this module may import (write `from .other import name`); there are no circles.
+- `package` is the import name; module `name` is the file `package/name.py`; there are no sub-packages. `depends_on`
+  names the modules whose code this module may import (write `from .other import name`); there are no circles.
 - `skeleton` is the complete text of the module: docstring, imports, constants, data classes, enums, errors, and every
   public function and method with its full signature, annotations and a docstring. The body of every function that is to
   be written is its docstring and `raise NotImplementedError`, nothing else. Everything else in the skeleton is final:
@@ -72,7 +72,7 @@ Design the package: its modules and everything in them but the bodies of functio
 Plan one module in detail: an atom for every open function of its skeleton, and the tests that judge them.
 - An atom is one function or method of at most {MAX_ATOM_LINES} lines. If the code would be longer, add private helpers
   as further atoms: `symbol` `_name`, with `signature`, at module level. For open functions leave `signature` out.
-- `description` is the complete contract: what it returns for which input, each error with its exact message, edge cases.
+- `description` is the complete contract: what it returns for which input, each error with its exact message, edges.
   It is all its author knows, besides the skeletons and its tests. `preconditions` and `postconditions` are short facts.
 - `depends_on` names every open function the code will call: `name` of this module or `module.name`, also
   `Class.method`. There are no circles. `imports` are import statements the code needs and the skeleton lacks.

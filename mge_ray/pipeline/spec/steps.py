@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from pydantic import BaseModel
+
 from mge_ray.domain.atom import PLAN_LANGUAGE, AtomicUnit, Complexity
 from mge_ray.domain.plan import Masterplan, ValidationPlan
 from mge_ray.pipeline.spec.documents import (
@@ -39,7 +41,7 @@ class Step(str, Enum):
     STRENGTHEN = "strengthen"
 
 
-FORMS = {
+FORMS: dict[Step, type[BaseModel]] = {
     Step.REQUIREMENTS: RequirementsDocument,
     Step.INTERFACE: InterfaceDocument,
     Step.DETAILS: DetailsDocument,

@@ -1,0 +1,156 @@
+"""What planning leaves and shows: the plan file, the table of requirements beside it, and both as text for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mge_ray.cli.check import Estimate, estimate
+from mge_ray.cli.planner import Planned
+from mge_ray.domain.errors import MgeRayError
+from mge_ray.domain.plan import Masterplan
+from mge_ray.pipeline.plan_file import dump_plan
+from mge_ray.wiring.build import price_table
+from mge_ray.wiring.settings import EngineConfig
+
+TEXT_CHARS = 90
+NAMES_SHOWN = 4
+
+
+class PlanOutputError(MgeRayError):
+    """A plan file that cannot be written."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as blocks, as people do."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def plan_yaml(plan: Masterplan) -> str:
+    """Return the plan as YAML that `load_plan` reads back as an equal plan."""
+    data = json.loads(dump_plan(plan))
+    waves = [list(wave.atom_ids) for wave in plan.waves]
+    data["execution_plan"] = waves
+    order = (
+        "masterplan_id",
+        "name",
+        "description",
+        "acceptance_tests",
+        "validation",
+        "execution_plan",
+        "atoms",
+        "files",
+    )
+    ordered = {key: data[key] for key in order if key in data}
+    return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000)
+
+
+def side_path(path: Path) -> Path:
+    """Return where the table of a plan file lies."""
+    return path.with_name(f"{path.name.removesuffix(path.suffix)}.requirements.json")
+
+
+def write_plan(planned: Planned, path: Path) -> None:
+    """Write the plan (JSON where the name says so, YAML elsewhere) and its table; raise PlanOutputError."""
+    text = dump_plan(planned.plan) if path.suffix.lower() == ".json" else plan_yaml(planned.plan)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        side_path(path).write_text(planned.table.model_dump_json(indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise PlanOutputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def plan_estimate(plan: Masterplan, config: EngineConfig, model: str) -> Estimate:
+    """Return what executing the plan would take, as `check` says it."""
+    return estimate(plan, model, price_table(config))
+
+
+def plan_json(planned: Planned, path: Path, estimated: Estimate) -> str:
+    """Return what machines read."""
+    table = planned.table.model_dump(mode="json")
+    data: dict[str, Any] = {
+        "plan": str(path),
+        "requirements_file": str(side_path(path)),
+        **table,
+        "modules": modules_of(planned.plan),
+        "atoms": len(planned.plan.atoms),
+        "waves": [len(wave.atom_ids) for wave in planned.plan.waves],
+        "planning": {
+            "cost_usd": planned.cost_usd,
+            "steps_bought": planned.steps_bought,
+            "steps_from_journal": planned.steps_known,
+        },
+        "estimate": {"calls": estimated.calls, "cost_usd": estimated.cost_usd, "assumptions": estimated.assumptions},
+    }
+    return json.dumps(data, indent=2)
+
+
+def modules_of(plan: Masterplan) -> dict[str, int]:
+    """Return the files that atoms write, with how many."""
+    counts: dict[str, int] = {}
+    for atom in plan.atoms:
+        counts[atom.file] = counts.get(atom.file, 0) + 1
+    return counts
+
+
+def plan_text(planned: Planned, path: Path, estimated: Estimate, *, simulated: bool) -> str:
+    """Return what people read before they say yes."""
+    plan, table = planned.plan, planned.table
+    rows = table.requirements
+    must = sum(row.level == "MUST" for row in rows)
+    tests = {test for row in rows for test in row.tests}
+    cost = "no price known" if estimated.cost_usd is None else f"about ${estimated.cost_usd:.2f}"
+    lines = [
+        f"requirements   {len(rows)}: {must} MUST, {len(rows) - must} SHOULD; "
+        f"{sum(bool(row.tests) for row in rows)} covered by {len(tests)} tests",
+    ]
+    for row in rows:
+        line = f"line {row.line}" if row.line else ""
+        lines.append(f"  {row.id:<5}{row.level:<7}{line:<10}{_short(row.text)}")
+        lines.append(f"{'':24}-> {_some(row.atoms) or 'the whole package'}; {_count(len(row.tests), 'test')}")
+    lines.append(f"modules        {', '.join(f'{name} ({count})' for name, count in modules_of(plan).items())}")
+    lines.append(f"plan           {plan.name}: {len(plan.atoms)} atoms in {len(plan.waves)} waves")
+    lines += [f"  wave {wave.wave_id:<3} {len(wave.atom_ids):>3}: {_some(wave.atom_ids, 8)}" for wave in plan.waves]
+    lines.append(f"critical path  {len(estimated.critical_path)} atoms: {' -> '.join(estimated.critical_path[:12])}")
+    lines += _weak_text(planned)
+    kind = " (simulated)" if simulated else ""
+    lines.append(
+        f"planning       {_count(planned.steps_bought, 'step')} bought for ${planned.cost_usd:.4f}{kind}, "
+        f"{planned.steps_known} from the journal"
+    )
+    lines.append(f"execution      about {estimated.calls} calls to {estimated.model}, {cost}")
+    lines.append(f"assuming       {'; '.join(estimated.assumptions)}")
+    lines.append(f"written to     {path} and {side_path(path)}")
+    return "\n".join(lines)
+
+
+def _weak_text(planned: Planned) -> list[str]:
+    weak = planned.table.weak_tests
+    if not weak:
+        return ["weak tests     none: every test fails on functions that raise or return constants"]
+    return [f"weak tests     {len(weak)}, asked for once more:", *(f"  {one.test}: {one.why}" for one in weak)]
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= TEXT_CHARS else f"{flat[: TEXT_CHARS - 3]}..."
+
+
+def _some(names: tuple[str, ...], shown: int = NAMES_SHOWN) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
