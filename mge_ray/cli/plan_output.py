@@ -41,17 +41,8 @@ def plan_yaml(plan: Masterplan) -> str:
     data = json.loads(dump_plan(plan))
     waves = [list(wave.atom_ids) for wave in plan.waves]
     data["execution_plan"] = waves
-    order = (
-        "masterplan_id",
-        "name",
-        "description",
-        "acceptance_tests",
-        "validation",
-        "execution_plan",
-        "atoms",
-        "files",
-    )
-    ordered = {key: data[key] for key in order if key in data}
+    order = ("masterplan_id", "name", "description", "acceptance_tests", "validation", "execution_plan")
+    ordered = {key: data[key] for key in (*order, "atoms", "files") if key in data}
     return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000)
 
 
@@ -111,10 +102,9 @@ def plan_text(planned: Planned, path: Path, estimated: Estimate, *, simulated: b
     must = sum(row.level == "MUST" for row in rows)
     tests = {test for row in rows for test in row.tests}
     cost = "no price known" if estimated.cost_usd is None else f"about ${estimated.cost_usd:.2f}"
-    lines = [
-        f"requirements   {len(rows)}: {must} MUST, {len(rows) - must} SHOULD; "
-        f"{sum(bool(row.tests) for row in rows)} covered by {len(tests)} tests",
-    ]
+    covered = sum(bool(row.tests) for row in rows)
+    shares = f"{must} MUST, {len(rows) - must} SHOULD; {covered} covered by {len(tests)} tests"
+    lines = [f"requirements   {len(rows)}: {shares}"]
     for row in rows:
         line = f"line {row.line}" if row.line else ""
         lines.append(f"  {row.id:<5}{row.level:<7}{line:<10}{_short(row.text)}")

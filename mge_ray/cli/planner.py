@@ -100,9 +100,8 @@ class Planner:
         first = self._only(requirements_stage(spec.title, spec.text))
         requirements = read_document(first, RequirementsDocument)
         if not requirements.requirements:
-            raise SpecError(
-                f"{spec.title}: the model finds no requirement in it: {' '.join(requirements.note.split())}"
-            )
+            note = " ".join(requirements.note.split())
+            raise SpecError(f"{spec.title}: the model finds no requirement in it: {note}")
         second = self._only(interface_stage(spec.title, spec.text, first))
         interface = Interface(read_document(second, InterfaceDocument))
         modules = modules_of(interface)
