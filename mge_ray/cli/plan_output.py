@@ -128,7 +128,7 @@ def plan_text(planned: Planned, path: Path, estimated: Estimate, *, simulated: b
 def _weak_text(planned: Planned) -> list[str]:
     weak = planned.table.weak_tests
     if not weak:
-        return ["weak tests     none: every test fails on functions that raise or return constants"]
+        return ["weak tests     none found, on functions that raise or return a constant or their argument"]
     return [f"weak tests     {len(weak)}, asked for once more:", *(f"  {one.test}: {one.why}" for one in weak)]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from mge_ray.adapters.journal import list_executions, load_events, load_plan_of
+from mge_ray.adapters.journal import NoDatabaseError, list_executions, load_events, load_plan_of
 from mge_ray.adapters.plan_steps import WEAK_RULE
 from mge_ray.cli.exits import SOME_FAILED, STOPPED_EARLY
 from mge_ray.domain.errors import MgeRayError
@@ -160,9 +160,13 @@ class Planner:
 
     def _earlier(self, stage: Stage) -> list[UUID]:
         """Return earlier executions of this very stage with the same model, the latest first."""
+        try:
+            executions = list_executions(self.db_url, LOOKED_AT)
+        except NoDatabaseError:
+            return []
         return [
             stored.execution_id
-            for stored in list_executions(self.db_url, LOOKED_AT)
+            for stored in executions
             if stored.name == stage.plan.name and _same_source(stored.settings, self.settings)
         ]
 

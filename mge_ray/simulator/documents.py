@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _INVENTED = "R9999"
+_REFERRING = ("depends_on", "covers", "requirements")
 
 
 def document_of(text: str) -> dict[str, Any] | None:
@@ -53,9 +54,7 @@ def _with_unknown(document: dict[str, Any], key: str) -> Iterator[dict[str, Any]
 
 
 def _references(item: object) -> str:
-    """Return the item's first key whose value is a list of texts, the form that references have."""
-    if isinstance(item, dict):
-        for key, value in item.items():
-            if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
-                return str(key)
-    return ""
+    """Return the key under which the item refers to others by name, if it does."""
+    if not isinstance(item, dict):
+        return ""
+    return next((key for key in _REFERRING if isinstance(item.get(key), list) and item[key]), "")

@@ -22,6 +22,7 @@ from mge_ray.adapters.validator.trials import ChecksWorkspaces, module_name
 from mge_ray.domain.validation import Level, Severity, ValidationIssue
 from mge_ray.execution.ports import Candidate
 from mge_ray.pipeline.outline import parse
+from mge_ray.pipeline.spec.assembly import atom_problems
 from mge_ray.pipeline.spec.checks import Interface, check_interface, check_requirements
 from mge_ray.pipeline.spec.details import Details, check_details, test_path
 from mge_ray.pipeline.spec.documents import (
@@ -82,7 +83,7 @@ class _Judged:
                 assert isinstance(self.document, DetailsDocument)  # noqa: S101 - the only form left
                 interface = Interface(read_document(files.get(INTERFACE, ""), InterfaceDocument))
                 self.details = Details(self.document, interface)
-                problems = check_details(self.details, module, demanded)
+                problems = check_details(self.details, module, demanded) or atom_problems(self.details)
         return [_error(Level.CONTRACT, problem, "plan") for problem in problems]
 
     def lint(self, _: Subject) -> list[ValidationIssue]:

@@ -70,7 +70,11 @@ class Trial:
             elif outcome.outcome == "error" and "NotImplementedError" not in outcome.message:
                 found.append(f"{outcome.node_id} cannot be run: {outcome.message}")
         missing = [test.name for test in self.details.document.tests if test.name not in seen]
-        if missing and not found:
+        if missing and any("NotImplementedError" in outcome.message for outcome in record.outcomes):
+            found.append(
+                "the test file calls open functions while it is imported; call them in tests or fixtures alone"
+            )
+        elif missing and not found:
             found.append(f"pytest does not find {', '.join(missing[:10])}")
         return found[:SHOWN_PROBLEMS]
 

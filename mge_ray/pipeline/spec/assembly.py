@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mge_ray.domain.atom import AtomicUnit
 from mge_ray.domain.plan import Masterplan, checked_plan
@@ -121,7 +121,7 @@ def _atom(atom: AtomDetail, details: Details) -> AtomicUnit:
     tests = [test for test in details.document.tests if test.atom == atom.symbol]
     needed: dict[Key, None] = dict.fromkeys(key for ref in atom.depends_on for key in details.meant(ref) or ())
     for test in tests:
-        needed.update(dict.fromkeys(sorted(details.used_elsewhere(test))))
+        needed.update(dict.fromkeys(sorted(details.lacking(test))))
     needed.pop((module, atom.symbol), None)
     stub = details.interface.skeletons[module].stubs.get(atom.symbol)
     return AtomicUnit(
@@ -138,6 +138,17 @@ def _atom(atom: AtomDetail, details: Details) -> AtomicUnit:
         complexity=atom.complexity,
         estimated_loc=atom.lines,
     )
+
+
+def atom_problems(details: Details) -> list[str]:
+    """Return what keeps a module's atoms from being units of a plan, such as an import statement that is none."""
+    problems = []
+    for atom in details.document.atoms:
+        try:
+            _atom(atom, details)
+        except ValidationError as error:
+            problems += [f"atom {atom.symbol}: {one['msg']}" for one in error.errors(include_url=False)[:2]]
+    return problems
 
 
 def modules_of(interface: Interface) -> list[str]:

@@ -1,7 +1,7 @@
 """One module's details beside its interface: what names mean, what tests use, and what must be true of both.
 
-A test needs the code of everything it calls. What lies in other modules is added to its atom's dependencies (modules
-form no circle, so that is always possible); what lies in the same module must be a dependency already.
+A test needs the code of everything it calls, so that is added to its atom's dependencies. Modules form no circle, so
+this is always possible for what lies in other modules; within the module it must not close a circle.
 """
 
 from __future__ import annotations
@@ -160,12 +160,12 @@ class Details:
                     waiting.append(above[name])
                 yield node
 
-    def used_elsewhere(self, test: TestDetail) -> set[Key]:
-        """Return the atoms of other modules that a test uses."""
-        return {key for key in self.used_by(test) if key[0] != self.module}
-
     def lacking(self, test: TestDetail) -> set[Key]:
-        """Return the atoms of this module that a test uses and its atom does not rest on."""
+        """Return the atoms that a test uses and its atom does not rest on: it has to wait for them, too."""
+        return {key for key in self.used_by(test) if key[0] != self.module} | self.lacking_here(test)
+
+    def lacking_here(self, test: TestDetail) -> set[Key]:
+        """Return those of them that lie in this module."""
         at = (self.module, test.atom)
         own = {key for key in self.used_by(test) if key[0] == self.module}
         known = {at} | (set(nx.descendants(self.needs, at)) if at in self.needs else set())
@@ -270,15 +270,18 @@ def _circles(details: Details) -> Iterator[str]:
 
 
 def _context(details: Details) -> Iterator[str]:
+    """Yield tests whose atom would have to wait for code that itself waits for the atom."""
     if details.module == SYSTEM or not nx.is_directed_acyclic_graph(details.needs):
         return
+    graph = details.needs.copy()
     for test in details.document.tests:
-        lacking = sorted(symbol for _, symbol in details.lacking(test))
-        if lacking:
-            yield (
-                f"test {test.name} calls {', '.join(lacking)}, on which its atom {test.atom} does not rest: "
-                f"let it judge another atom, or name the dependency"
-            )
+        at = (details.module, test.atom)
+        for key in sorted(details.lacking_here(test)):
+            if nx.has_path(graph, key, at):
+                why = f"calls {key[1]}, which rests on it: let it judge {key[1]}"
+                yield f"test {test.name} judges {test.atom}, but {why}"
+            else:
+                graph.add_edge(at, key)
 
 
 def _defined(node: ast.stmt) -> list[str]:

@@ -78,9 +78,9 @@ Plan one module in detail: an atom for every open function of its skeleton, and 
   `Class.method`. There are no circles. `imports` are import statements the code needs and the skeleton lacks.
 - `preamble` is what stands above the tests in their file: imports (`from package.module import name`), constants,
   helpers, fixtures. Each test is one function `test_...` with its decorators, asserting exact values.
-- A test names the requirements it `covers` and the `atom` it judges. It may call, of this module, only what that atom
-  depends on, and of others what their modules define. Every atom is judged by at least one test, every MUST that this
-  module has is covered by at least one.
+- A test names the requirements it `covers` and the `atom` it judges. The atom waits for everything its tests call, so
+  let a test judge the last of the functions it calls. No open function is called while the test file is imported. Every
+  atom is judged by at least one test, every MUST that this module has is covered by at least one.
 - Tests are strong: wrong code fails. A test that passes on functions that return a constant, or that raise, is weak.
   Test several inputs with different results; check values and messages, not types.
 """,
