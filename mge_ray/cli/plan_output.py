@@ -122,7 +122,12 @@ def plan_text(planned: Planned, path: Path, estimated: Estimate, *, simulated: b
     lines.append(f"execution      about {estimated.calls} calls to {estimated.model}, {cost}")
     lines.append(f"assuming       {'; '.join(estimated.assumptions)}")
     lines.append(f"written to     {path} and {side_path(path)}")
-    return "\n".join(lines)
+    return "\n".join(map(_harmless, lines))
+
+
+def _harmless(line: str) -> str:
+    """Return the line without what a terminal would obey: a model wrote parts of it."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
 
 
 def _weak_text(planned: Planned) -> list[str]:
