@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,65 +32,92 @@ if TYPE_CHECKING:
     from mge_ray.cluster.client import EngineClient
 
 
+@dataclass(slots=True)
+class _Engine:
+    """An engine that is opened when something is to be bought: what is in the journal needs none."""
+
+    request: Request
+    out: Console
+    stack: ExitStack
+    opened: tuple[EngineClient, EngineConfig, Interrupts] | None = None
+
+    def follow(
+        self, plan: Masterplan, settings: ExecutionSettings
+    ) -> tuple[ExecutionState, ExecutionReport, dict[str, str]]:
+        """Execute a plan to its end or pause, showing it."""
+        request = replace(self.request, plan=plan, settings=settings)
+        if self.opened is None:
+            self.opened = self.stack.enter_context(open_on_ray(request, self.out))
+        engine, config, interrupts = self.opened
+        return follow(engine, request, config, self.out, interrupts)
+
+    def follow_stage(self, plan: Masterplan, settings: ExecutionSettings) -> tuple[ExecutionState, ExecutionReport]:
+        """Execute one stage; an interrupt that came when there was nothing left to pause ends the planning, too."""
+        state, report, _ = self.follow(plan, settings)
+        if self.interrupted and state.status.ended:
+            raise PlanningStoppedError("interrupted; the same command goes on from here", STOPPED_EARLY)
+        return state, report
+
+    @property
+    def interrupted(self) -> bool:
+        """True once somebody has pressed Ctrl-C."""
+        return self.opened is not None and self.opened[2].count > 0
+
+
 def execute_plan_only(request: Request, spec: Spec, path: Path, *, fresh: bool) -> int:
     """Plan, write and show; return the exit code."""
-    _check_budget(request, spec)
     out = console(stderr=request.as_json)
-    try:
-        with open_on_ray(request, out) as (engine, config, interrupts):
-            planned = _plan(request, spec, engine, config, out, interrupts, fresh=fresh)
-    except PlanningStoppedError as stopped:
-        typer.echo(f"mge-ray: {stopped}", err=True)
-        return stopped.code
-    _show(request, planned, path, out)
+    with ExitStack() as stack:
+        try:
+            planned = _plan(request, spec, _Engine(request, out, stack), out, fresh=fresh)
+        except PlanningStoppedError as stopped:
+            return _told(stopped)
+    text = _written(request, planned, path)
+    typer.echo(text) if request.as_json else _print(out, text)
     return ALL_SUCCEEDED
 
 
 def execute_spec(request: Request, spec: Spec, *, yes: bool, fresh: bool, check_tests: bool) -> int:
-    """Plan, ask, execute, and return the exit code."""
-    _check_budget(request, spec)
+    """Plan, ask, execute, and return the exit code. With `as_json` standard output is the report of the execution."""
     out = console(stderr=request.as_json)
     path = request.out.with_name(f"{request.out.name}.plan.yaml")
-    try:
-        with open_on_ray(request, out) as (engine, config, interrupts):
-            planned = _plan(request, spec, engine, config, out, interrupts, fresh=fresh)
-            _show(request, planned, path, out)
-            refused = 0 if yes else _refused(path, out)
-            if refused:
-                return refused
-            whole = replace(request, plan=planned.plan, settings=settings_left(request.settings, planned.cost_usd))
-            state, report, codes = follow(engine, whole, config, out, interrupts)
-    except PlanningStoppedError as stopped:
-        typer.echo(f"mge-ray: {stopped}", err=True)
-        return stopped.code
+    with ExitStack() as stack:
+        engine = _Engine(request, out, stack)
+        try:
+            planned = _plan(request, spec, engine, out, fresh=fresh)
+        except PlanningStoppedError as stopped:
+            return _told(stopped)
+        text = _written(request, planned, path)
+        if not request.as_json or not yes:
+            typer.echo(text) if request.as_json else _print(out, text)
+        if not yes and not _approved(path):
+            return BAD_INPUT if not sys.stdin.isatty() else ALL_SUCCEEDED
+        settings = settings_left(request.settings, planned.cost_usd)
+        state, report, codes = engine.follow(planned.plan, settings)
     with Interrupts():  # what was bought is written, whoever is impatient
+        whole = replace(request, plan=planned.plan, settings=settings)
         code = finish(out, whole, state, report, codes)
     if not request.as_json:
-        _say_total(out, request, planned, report)
-    if check_tests and codes and not interrupts.count:
-        out.print(strength_text(passing_wrong_code(planned.plan, codes, config.sandbox_level)), markup=False)
+        _print(out, _total(request, planned, report))
+        if check_tests and codes and not engine.interrupted:
+            _print(out, strength_text(passing_wrong_code(planned.plan, codes, request.sandbox)))
     return code
 
 
-def _plan(
-    request: Request,
-    spec: Spec,
-    engine: EngineClient,
-    config: EngineConfig,
-    out: Console,
-    interrupts: Interrupts,
-    *,
-    fresh: bool,
-) -> Planned:
-    def run(plan: Masterplan, settings: ExecutionSettings) -> tuple[ExecutionState, ExecutionReport]:
-        stage = replace(request, plan=plan, settings=settings)
-        state, report, _ = follow(engine, stage, config, out, interrupts)
-        if interrupts.count and state.status.ended:  # heard when nothing was left to be paused
-            raise PlanningStoppedError("interrupted; the same command goes on from here", STOPPED_EARLY)
-        return state, report
+def _plan(request: Request, spec: Spec, engine: _Engine, out: Console, *, fresh: bool) -> Planned:
+    _check_budget(request, spec)
+    say: Callable[[str], None] = _silent if request.as_json else lambda line: _print(out, line)
+    planner = Planner(request.config.db_url, request.settings, engine.follow_stage, say, fresh=fresh)
+    return planner.plan(spec)
 
-    say: Callable[[str], None] = _silent if request.as_json else lambda line: out.print(line, markup=False)
-    return Planner(config.db_url, request.settings, run, say, fresh=fresh).plan(spec)
+
+def _told(stopped: PlanningStoppedError) -> int:
+    typer.echo(f"mge-ray: {stopped}", err=True)
+    return stopped.code
+
+
+def _print(out: Console, text: str) -> None:
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _silent(_: str) -> None:
@@ -113,29 +141,28 @@ def _check_budget(request: Request, spec: Spec) -> None:
         )
 
 
-def _show(request: Request, planned: Planned, path: Path, out: Console) -> None:
+def _written(request: Request, planned: Planned, path: Path) -> str:
+    """Write the plan and return what is to be shown of it."""
     write_plan(planned, path)
     estimated = plan_estimate(planned.plan, request.config, request.settings.policy.model)
     if request.as_json:
-        typer.echo(plan_json(planned, path, estimated))
-    else:
-        text = plan_text(planned, path, estimated, simulated=request.settings.simulated)
-        out.print(text, markup=False, highlight=False, soft_wrap=True)
+        return plan_json(planned, path, estimated)
+    return plan_text(planned, path, estimated, simulated=request.settings.simulated)
 
 
-def _refused(path: Path, out: Console) -> int:
-    """Ask a person; where there is none, say what to do. Returns 0 for yes."""
+def _approved(path: Path) -> bool:
+    """Ask a person; where there is none, say what to do."""
     if not sys.stdin.isatty():
         typer.echo(f"mge-ray: nothing was executed: look at {path}, then say --yes to execute it", err=True)
-        return BAD_INPUT
+        return False
     if typer.confirm("Execute this plan?", default=False):
-        return 0
-    out.print(f"nothing was executed; the plan is {path}", markup=False)
-    return ALL_SUCCEEDED
+        return True
+    typer.echo(f"nothing was executed; the plan is {path}", err=True)
+    return False
 
 
-def _say_total(out: Console, request: Request, planned: Planned, report: ExecutionReport) -> None:
+def _total(request: Request, planned: Planned, report: ExecutionReport) -> str:
     total = planned.cost_usd + report.total_cost_usd + report.unknown_cost_usd
     of = "" if request.settings.budget_usd is None else f" of ${request.settings.budget_usd:.2f}"
     kind = " (simulated)" if request.settings.simulated else ""
-    out.print(f"in all     ${total:.4f}{of}{kind}, ${planned.cost_usd:.4f} of it for planning", markup=False)
+    return f"in all     ${total:.4f}{of}{kind}, ${planned.cost_usd:.4f} of it for planning"
