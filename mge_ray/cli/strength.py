@@ -15,7 +15,7 @@ from mge_ray.domain.plan import Masterplan
 from mge_ray.pipeline.workspace import build_workspace
 from mge_ray.simulator.mutations import Mutant, mutants
 
-MUTANTS_AN_ATOM = 8
+MUTANTS_AN_ATOM = 6
 WALL_S = 10.0
 SHOWN = 12
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -155,8 +155,3 @@ def modules_of(interface: Interface) -> list[str]:
     """Return the modules whose details are asked for: those with something to write, and the system's tests."""
     open_ones = [name for name, skeleton in interface.skeletons.items() if skeleton.stubs]
     return [*open_ones, *([SYSTEM] if interface.document.system else [])]
-
-
-def read_details(documents: Mapping[str, Details], interface: Interface) -> list[Details]:
-    """Return details in the order of the interface."""
-    return [documents[name] for name in modules_of(interface)]

@@ -1,8 +1,8 @@
 import pytest
 
 from mge_ray.pipeline.spec.checks import check_interface, check_requirements, place_of
-from mge_ray.pipeline.spec.details import check_details
-from mge_ray.pipeline.spec.documents import InterfaceDocument, RequirementsDocument
+from mge_ray.pipeline.spec.details import Details, check_details
+from mge_ray.pipeline.spec.documents import DetailsDocument, InterfaceDocument, RequirementsDocument
 from mge_ray.pipeline.spec.skeletons import read_module, with_bodies
 from tests.specs import (
     DETAILS,
@@ -203,3 +203,24 @@ def test_open_functions_can_answer_with_a_constant(body, results):
     exec(with_bodies(POINTS, ["double", "show"], body), names)  # noqa: S102  # our own text
     assert [names["double"](3, 6), names["show"](4)] == results
     assert read_module(with_bodies(POINTS, ["show"], body)).stubs.keys() == {"double"}
+
+
+WHOLE = {
+    "module": "system",
+    "atoms": [],
+    "preamble": "from scores.board import Board\nfrom scores.points import show\n",
+    "tests": [{"name": "test_all", "covers": ["R1"], "atom": "", "code": "def test_all():\n    assert show(1)\n"}],
+}
+
+
+def of_the_whole(document):
+    made = Details(DetailsDocument.model_validate(document), interface({**INTERFACE, "system": ["R1"]}))
+    return check_details(made, "system", requirements().requirements)
+
+
+def test_tests_of_the_whole_package_may_use_all_of_it_and_write_no_code():
+    assert of_the_whole(WHOLE) == []
+    assert of_the_whole({**WHOLE, "atoms": [DOUBLE_ATOM]})[0].startswith("the tests of the whole package write no code")
+    assert of_the_whole(changed(WHOLE, "tests", 0, "covers", to=["R2"])) == [
+        "no test covers R1; each MUST of the module needs one"
+    ]
