@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from mge_ray.cli.on_ray import RunError
 from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption
-from mge_ray.cli.run import DEFAULT_BUDGET_USD, HELP_FAULT, RunError, check_writable, make_request
+from mge_ray.cli.run import DEFAULT_BUDGET_USD, HELP_FAULT, check_writable, make_request
 from mge_ray.cli.spec_run import execute_plan_only
 from mge_ray.pipeline.spec.spec_file import load_spec
 from mge_ray.pipeline.spec.steps import requirements_stage

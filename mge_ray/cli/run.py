@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import signal
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -25,6 +21,7 @@ from mge_ray.adapters.sandbox import SandboxLevel
 from mge_ray.cli import simulate
 from mge_ray.cli.console import console
 from mge_ray.cli.exits import STOPPED_EARLY, exit_code
+from mge_ray.cli.on_ray import Interrupts, RunError, open_on_ray
 from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption, database
 from mge_ray.cli.screen import RunScreen, print_summary
 from mge_ray.domain.errors import MgeRayError, StateConflictError
@@ -46,39 +43,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BUDGET_USD = 200.0
 POLL_S = 0.2
-DRAIN_S = 30.0
 HELP_FAULT = "Fault of the simulated server, e.g. --fault wrong=0.2 --fault 429=0.05; see `mge-ray simulate --help`."
-
-
-class RunError(MgeRayError):
-    """A run that cannot begin as asked."""
-
-
-@dataclass(slots=True)
-class Interrupts:
-    """Ctrl-C or SIGTERM: the first one pauses, the second one leaves."""
-
-    count: int = 0
-    first_at: float = 0.0
-    _saved: dict[int, Any] = field(default_factory=dict)
-
-    def __enter__(self) -> Interrupts:  # noqa: PYI034  # never subclassed
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._saved[number] = signal.signal(number, self._heard)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._saved.items():
-            signal.signal(number, handler)
-
-    def _heard(self, _number: int, _frame: FrameType | None) -> None:
-        self.count += 1
-        self.first_at = self.first_at or time.monotonic()
-
-    @property
-    def impatient(self) -> bool:
-        """True when what is in flight is not waited for any longer."""
-        return self.count > 1 or bool(self.count and time.monotonic() - self.first_at > DRAIN_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +210,7 @@ def make_request(
         call_timeout_s=call_timeout,
         simulated=simulated,
     )
-    server = _simulator(source, answers, wrong_answers, fault, latency, seed) if simulated else None
+    server = simulate.configured(source, answers, wrong_answers, fault, latency, seed) if simulated else None
     return Request(plan, out or Path("out"), report, config, settings, server, address, sandbox, as_json)
 
 
@@ -257,25 +222,6 @@ def execute(request: Request) -> int:
         state, report, codes = follow(engine, request, config, screen, interrupts)
     with Interrupts():  # what was bought is written, whoever is impatient
         return finish(screen, request, state, report, codes)
-
-
-@contextlib.contextmanager
-def open_on_ray(request: Request, screen: Console) -> Iterator[tuple[EngineClient, EngineConfig, Interrupts]]:
-    """Start the simulated server and a local Ray, or join one; yields the engine there, its configuration, Ctrl-C."""
-    with ExitStack() as stack:
-        config = request.config
-        if request.simulator is not None:
-            url = stack.enter_context(simulate.server(request.simulator))
-            config = config.model_copy(update={"base_url": url})
-        if not request.as_json:
-            where = f"joining {request.address}" if request.address else "starting a local Ray"
-            screen.print(f"{where} for {len(request.plan.atoms)} atoms ...", markup=False)
-        stack.enter_context(_session(request.address))
-        interrupts = stack.enter_context(Interrupts())  # after Ray, which takes SIGTERM for itself
-        engine, config = _open_engine(request, config)
-        yield engine, config, interrupts
-        if request.address is None:  # a joined engine serves others too
-            engine.close()
 
 
 def finish(
@@ -308,19 +254,6 @@ def _target(wanted: Path, *, complete: bool) -> Path:
     if complete or not wanted.exists() or not any(wanted.iterdir()):
         return wanted
     return wanted.with_name(f"{wanted.name}.partial")
-
-
-def _open_engine(request: Request, config: EngineConfig) -> tuple[EngineClient, EngineConfig]:
-    from mge_ray.cluster.engine import open_engine, sandbox_level  # noqa: PLC0415  # Ray's environment is set by now
-
-    level = sandbox_level(request.sandbox)
-    if not config.simulated and not level.is_full and request.sandbox is None:
-        raise RunError(
-            f"--live wants full isolation, and this machine gives {level.value!r} (install bubblewrap); "
-            f"to run all the same, say --sandbox {level.value}"
-        )
-    config = config.model_copy(update={"sandbox_level": level.value})
-    return open_engine(config), config
 
 
 def follow(
@@ -365,44 +298,6 @@ def check_writable(option: str, path: Path) -> None:
 
 def _settled(state: ExecutionState, *, driving: bool) -> bool:
     return not driving and state.status is not ExecutionStatus.RUNNING
-
-
-@contextlib.contextmanager
-def _session(address: str | None) -> Iterator[str]:
-    from mge_ray.cluster.session import joined_session, local_session  # noqa: PLC0415  # keeps Ray out of `check`
-
-    with joined_session(address) if address else local_session() as name:
-        yield name
-
-
-def _simulator(
-    plan: Path, answers: Path | None, wrong: Path | None, faults: list[str], latency: str, seed: int
-) -> SimulatorConfig:
-    answers = answers or plan.parent / "answers.json"
-    if not answers.exists():
-        raise RunError(f"the simulated server needs answers, and {answers} does not exist; name them with --answers")
-    wrong = wrong or plan.parent / "wrong_answers.json"
-    flags = [f"--answers={answers.resolve()}", f"--latency={latency}", f"--seed={seed}"]
-    if wrong.exists():
-        flags.append(f"--wrong-answers={wrong.resolve()}")
-    for fault in faults:
-        name, separator, rate = fault.partition("=")
-        if not separator:
-            raise RunError(f"--fault {fault!r} is not NAME=RATE, such as wrong=0.2")
-        rates = {n.removeprefix("rate_"): n for n in SimulatorConfig.__dataclass_fields__ if n.startswith("rate_")}
-        known = {**rates, **{n: n for n in ("storm_s", "storm_share", "stall_s", "retry_after_s")}}
-        field_name = known.get(name.replace("-", "_"))
-        if field_name is None or not _is_number(rate):
-            raise RunError(f"--fault {fault!r} is not NAME=NUMBER with a name of {', '.join(known)}")
-        flags.append(f"--{field_name.replace('_', '-')}={rate}")
-    return simulate.configuration(flags)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _check_money(config: EngineConfig, *models: str | None) -> None:

@@ -15,9 +15,10 @@ from rich.console import Console
 from mge_ray.adapters.message_request import build_request, max_cost_usd_of
 from mge_ray.cli.console import console
 from mge_ray.cli.exits import ALL_SUCCEEDED, BAD_INPUT, STOPPED_EARLY
+from mge_ray.cli.on_ray import Interrupts, RunError, open_on_ray
 from mge_ray.cli.plan_output import plan_estimate, plan_json, plan_text, write_plan
 from mge_ray.cli.planner import Planned, Planner, PlanningStoppedError, settings_left, stage_settings
-from mge_ray.cli.run import Interrupts, Request, RunError, finish, follow, open_on_ray
+from mge_ray.cli.run import Request, finish, follow
 from mge_ray.cli.strength import passing_wrong_code, strength_text
 from mge_ray.domain.events import ExecutionSettings
 from mge_ray.domain.plan import Masterplan
