@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mge_ray.cli.check import Estimate, estimate
+from mge_ray.cli.check import estimate
 from mge_ray.cli.planner import Planned
 from mge_ray.domain.errors import MgeRayError
 from mge_ray.domain.plan import Masterplan
@@ -62,12 +63,26 @@ def write_plan(planned: Planned, path: Path) -> None:
         raise PlanOutputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def plan_estimate(plan: Masterplan, config: EngineConfig, model: str) -> Estimate:
-    """Return what executing the plan would take, as `check` says it."""
-    return estimate(plan, model, price_table(config))
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What executing a plan would take, as `check` works it out: for people, line by line, and for machines."""
+
+    lines: list[str]
+    data: dict[str, Any]
 
 
-def plan_json(planned: Planned, path: Path, estimated: Estimate) -> str:
+def outlook(plan: Masterplan, config: EngineConfig, model: str) -> Outlook:
+    """Return what executing the plan would take."""
+    found = estimate(plan, model, price_table(config))
+    cost = "no price known" if found.cost_usd is None else f"about ${found.cost_usd:.2f}"
+    lines = [
+        f"execution      about {found.calls} calls to {found.model}, {cost}",
+        f"assuming       {'; '.join(found.assumptions)}",
+    ]
+    return Outlook(lines, asdict(found))
+
+
+def plan_json(planned: Planned, path: Path, expected: Outlook) -> str:
     """Return what machines read."""
     table = planned.table.model_dump(mode="json")
     data: dict[str, Any] = {
@@ -82,7 +97,7 @@ def plan_json(planned: Planned, path: Path, estimated: Estimate) -> str:
             "steps_bought": planned.steps_bought,
             "steps_from_journal": planned.steps_known,
         },
-        "estimate": {"calls": estimated.calls, "cost_usd": estimated.cost_usd, "assumptions": estimated.assumptions},
+        "estimate": expected.data,
     }
     return json.dumps(data, indent=2)
 
@@ -95,13 +110,13 @@ def modules_of(plan: Masterplan) -> dict[str, int]:
     return counts
 
 
-def plan_text(planned: Planned, path: Path, estimated: Estimate, *, simulated: bool) -> str:
+def plan_text(planned: Planned, path: Path, expected: Outlook, *, simulated: bool) -> str:
     """Return what people read before they say yes."""
     plan, table = planned.plan, planned.table
     rows = table.requirements
     must = sum(row.level == "MUST" for row in rows)
     tests = {test for row in rows for test in row.tests}
-    cost = "no price known" if estimated.cost_usd is None else f"about ${estimated.cost_usd:.2f}"
+    path_through = plan.critical_path()
     covered = sum(bool(row.tests) for row in rows)
     shares = f"{must} MUST, {len(rows) - must} SHOULD; {covered} covered by {len(tests)} tests"
     lines = [f"requirements   {len(rows)}: {shares}"]
@@ -112,15 +127,14 @@ def plan_text(planned: Planned, path: Path, estimated: Estimate, *, simulated: b
     lines.append(f"modules        {', '.join(f'{name} ({count})' for name, count in modules_of(plan).items())}")
     lines.append(f"plan           {plan.name}: {len(plan.atoms)} atoms in {len(plan.waves)} waves")
     lines += [f"  wave {wave.wave_id:<3} {len(wave.atom_ids):>3}: {_some(wave.atom_ids, 8)}" for wave in plan.waves]
-    lines.append(f"critical path  {len(estimated.critical_path)} atoms: {' -> '.join(estimated.critical_path[:12])}")
+    lines.append(f"critical path  {len(path_through)} atoms: {' -> '.join(path_through[:12])}")
     lines += _weak_text(planned)
     kind = " (simulated)" if simulated else ""
     lines.append(
         f"planning       {_count(planned.steps_bought, 'step')} bought for ${planned.cost_usd:.4f}{kind}, "
         f"{planned.steps_known} from the journal"
     )
-    lines.append(f"execution      about {estimated.calls} calls to {estimated.model}, {cost}")
-    lines.append(f"assuming       {'; '.join(estimated.assumptions)}")
+    lines += expected.lines
     lines.append(f"written to     {path} and {side_path(path)}")
     return "\n".join(map(_harmless, lines))
 

@@ -16,7 +16,7 @@ from mge_ray.adapters.message_request import build_request, max_cost_usd_of
 from mge_ray.cli.console import console
 from mge_ray.cli.exits import ALL_SUCCEEDED, BAD_INPUT, STOPPED_EARLY
 from mge_ray.cli.on_ray import Interrupts, RunError, open_on_ray
-from mge_ray.cli.plan_output import plan_estimate, plan_json, plan_text, write_plan
+from mge_ray.cli.plan_output import outlook, plan_json, plan_text, write_plan
 from mge_ray.cli.planner import Planned, Planner, PlanningStoppedError, settings_left, stage_settings
 from mge_ray.cli.run import Request, finish, follow
 from mge_ray.cli.strength import passing_wrong_code, strength_text
@@ -145,10 +145,10 @@ def _check_budget(request: Request, spec: Spec) -> None:
 def _written(request: Request, planned: Planned, path: Path) -> str:
     """Write the plan and return what is to be shown of it."""
     write_plan(planned, path)
-    estimated = plan_estimate(planned.plan, request.config, request.settings.policy.model)
+    expected = outlook(planned.plan, request.config, request.settings.policy.model)
     if request.as_json:
-        return plan_json(planned, path, estimated)
-    return plan_text(planned, path, estimated, simulated=request.settings.simulated)
+        return plan_json(planned, path, expected)
+    return plan_text(planned, path, expected, simulated=request.settings.simulated)
 
 
 def _approved(path: Path) -> bool:

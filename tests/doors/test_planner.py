@@ -9,10 +9,8 @@ import pytest
 
 from mge_ray.adapters.atomic_validator import AtomicValidator
 from mge_ray.adapters.journal import SqlJournal, default_url, list_executions
-from mge_ray.adapters.prices import PriceTable
 from mge_ray.adapters.sandbox import Sandbox
-from mge_ray.cli.check import estimate
-from mge_ray.cli.plan_output import plan_text, plan_yaml
+from mge_ray.cli.plan_output import Outlook, plan_text, plan_yaml
 from mge_ray.cli.planner import Planner, PlanningStoppedError
 from mge_ray.domain.generation import CallFailure, FailureKind
 from mge_ray.pipeline.plan_file import parse_plan
@@ -173,7 +171,7 @@ def test_tests_that_stay_weak_are_flagged_and_asked_for_only_once(planning, seco
     assert weak.test == "tests/test_points.py::test_double"
     assert "return None and on functions that return True" in weak.why
     assert len({asked.atom_id for asked in client.asked if "strengthen" in asked.atom_id}) == 1
-    shown = plan_text(planned, PLAN_FILE, estimate(planned.plan, "claude-sonnet-5-5", PriceTable()), simulated=True)
+    shown = plan_text(planned, PLAN_FILE, Outlook(["execution      5 calls"], {}), simulated=True)
     assert "weak tests     1, asked for once more:" in shown
     again, planner = planning()
     planner.plan(SCORES)
@@ -190,7 +188,7 @@ def test_a_plan_is_written_as_yaml_that_reads_as_the_same_plan(planning):
 def test_what_a_model_wrote_cannot_steer_the_terminal(planning):
     sly = changed(REQUIREMENTS, "requirements", 0, "text", to="twice\x1b[2J on Sundays")
     planned = planning(plan__requirements=[text(sly)])[1].plan(SCORES)
-    shown = plan_text(planned, PLAN_FILE, estimate(planned.plan, "claude-sonnet-5-5", PriceTable()), simulated=True)
+    shown = plan_text(planned, PLAN_FILE, Outlook(["execution      5 calls"], {}), simulated=True)
     assert "\x1b" not in shown
     assert "R1   MUST   line 3" in shown
 
