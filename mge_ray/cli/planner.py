@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from mge_ray.adapters.journal import NoDatabaseError, list_executions, load_events, load_plan_of
+from mge_ray.adapters.journal import NoDatabaseError, StoredExecution, list_executions, load_events, load_plan_of
 from mge_ray.adapters.plan_steps import WEAK_RULE
 from mge_ray.cli.exits import SOME_FAILED, STOPPED_EARLY
 from mge_ray.domain.errors import MgeRayError
@@ -146,10 +146,10 @@ class Planner:
         self.known += len(answers)
         left = stage.remaining(answers)
         if left is None:
-            self.say(f"stage {stage.step.value}: {len(answers)} steps, all in the journal")
+            self.say(f"stage {stage.step.value}: {_steps(len(answers))}, in the journal")
             return answers
         also = f", {len(answers)} more in the journal" if answers else ""
-        self.say(f"stage {stage.step.value}: {len(left.plan.atoms)} steps{also}")
+        self.say(f"stage {stage.step.value}: {_steps(len(left.plan.atoms))}{also}")
         state, report = self.follow(left.plan, stage_settings(self.settings, self.spent_usd))
         self.spent_usd += report.total_cost_usd + report.unknown_cost_usd
         self.bought += report.atoms_succeeded
@@ -167,7 +167,7 @@ class Planner:
         return [
             stored.execution_id
             for stored in executions
-            if stored.name == stage.plan.name and _same_source(stored.settings, self.settings)
+            if stored.name == stage.plan.name and _same_source(stored, self.settings)
         ]
 
     def _accepted(self, stage: Stage, execution_ids: Iterable[UUID]) -> dict[str, Answer]:
@@ -204,12 +204,23 @@ def settings_left(settings: ExecutionSettings, spent_usd: float) -> ExecutionSet
     return settings.model_copy(update={"budget_usd": max(0.0, settings.budget_usd - spent_usd)})
 
 
-def _same_source(one: ExecutionSettings, other: ExecutionSettings) -> bool:
-    return (one.policy.model, one.simulated) == (other.policy.model, other.simulated)
+def _steps(count: int) -> str:
+    return f"{count} step{'' if count == 1 else 's'}"
+
+
+def _same_source(stored: StoredExecution, settings: ExecutionSettings) -> bool:
+    try:
+        theirs = stored.settings
+    except MgeRayError:  # another version wrote it: nothing of it is used again
+        return False
+    return (theirs.policy.model, theirs.simulated) == (settings.policy.model, settings.simulated)
 
 
 def _accepted_in(db_url: str, execution_id: UUID) -> Mapping[str, Answer]:
-    machine = replay(execution_id, load_plan_of(db_url, execution_id), load_events(db_url, execution_id))
+    try:
+        machine = replay(execution_id, load_plan_of(db_url, execution_id), load_events(db_url, execution_id))
+    except MgeRayError:  # what cannot be read is bought again
+        return {}
     return {unit: Answer(code, _weak(machine, unit)) for unit, code in machine.accepted_codes().items()}
 
 
