@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 
+from mge_ray.adapters.plan_steps import plan_ladder
 from mge_ray.adapters.validator.contract import check_contract
 from mge_ray.adapters.validator.lint import check_lint
 from mge_ray.adapters.validator.parsing import check_parse
@@ -17,6 +18,7 @@ from mge_ray.adapters.validator.project import judge_project
 from mge_ray.adapters.validator.subject import Subject, issue
 from mge_ray.adapters.validator.trials import ChecksWorkspaces, check_tests
 from mge_ray.adapters.validator.type_check import TypeChecker
+from mge_ray.domain.atom import PLAN_LANGUAGE
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.validation import FAILING, Level, Severity, ValidationIssue, ValidationResult
 from mge_ray.execution.ports import Candidate
@@ -71,6 +73,8 @@ class AtomicValidator:
         self._types.close()
 
     def _ladder(self, candidate: Candidate) -> list[tuple[Level, LevelCheck]]:
+        if candidate.atom.language == PLAN_LANGUAGE:
+            return plan_ladder(candidate, self._sandbox)
         types: list[tuple[Level, LevelCheck]] = [(Level.TYPES, self._types.check)] if candidate.validation.types else []
         return [
             (Level.PARSE, check_parse),

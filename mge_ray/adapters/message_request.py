@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mge_ray.adapters.prices import PriceTable
-from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
+from mge_ray.domain.atom import PLAN_LANGUAGE, AcceptedAtom, AtomicUnit
 from mge_ray.domain.retry import Effort
 from mge_ray.execution.ports import CallContext
 from mge_ray.pipeline.prompt import render
+from mge_ray.pipeline.spec.prompt import render_step
 
 FRAMING_TOKENS = 512
 """What the provider may add to the text: roles, separators, its own instructions for an effort."""
@@ -42,13 +43,11 @@ def build_request(
     settings = call.settings
     if settings is None:
         raise ValueError(f"call {call.call_id!r} for atom {atom.id!r} has no settings; they name the model")
-    prompt = render(
-        atom,
-        dependencies,
-        plan=call.plan,
-        previous_code=call.previous_code,
-        previous_errors=previous_errors or (),
-    )
+    errors = previous_errors or ()
+    if atom.language == PLAN_LANGUAGE:
+        prompt = render_step(atom, plan=call.plan, previous_code=call.previous_code, previous_errors=errors)
+    else:
+        prompt = render(atom, dependencies, plan=call.plan, previous_code=call.previous_code, previous_errors=errors)
     return MessageRequest(
         call_id=call.call_id,
         model=settings.model,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from mge_ray.adapters.journal import StoredExecution, list_executions, load_events, load_plan_of
 from mge_ray.adapters.prices import PriceTable
 from mge_ray.domain.errors import MgeRayError
+from mge_ray.domain.events import ExecutionSettings
 from mge_ray.domain.forecast import Forecast, Quantiles
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.retry import AttemptPolicy
@@ -18,8 +19,11 @@ from mge_ray.pipeline.measured import Measured, measure
 from mge_ray.pipeline.observed import Observed, observe
 from mge_ray.simulator.config import SimulatorConfig, parse_latency
 from mge_ray.simulator.kinds import AnswerFault, TransportFault
+from mge_ray.wiring.build import price_table
+from mge_ray.wiring.settings import EngineConfig
 
 LOOKED_THROUGH = 100
+PLANNING = "planning "
 EXECUTIONS_USED = 3
 EVENTS_READ = 40_000
 
@@ -50,6 +54,22 @@ def make_forecast(
     return forecast(plan, assumed, stated)
 
 
+def with_forecast(
+    settings: ExecutionSettings, plan: Masterplan, config: EngineConfig, server: SimulatorConfig | None
+) -> ExecutionSettings:
+    """Return the settings with what is expected of the plan: stored at the start, and compared at the end."""
+    expected = make_forecast(
+        plan,
+        settings.policy,
+        price_table(config),
+        concurrency=settings.max_concurrency,
+        simulated=settings.simulated,
+        db_url=config.db_url,
+        server=server,
+    )
+    return settings.model_copy(update={"forecast": expected})
+
+
 def history(db_url: str, model: str, *, simulated: bool) -> Measured:
     """Return what the latest executions of `model` measured; live and simulated ones are never mixed."""
     try:
@@ -77,7 +97,9 @@ def _fitting(stored: Sequence[StoredExecution], model: str, *, simulated: bool) 
             settings = execution.settings
         except MgeRayError:
             continue
-        if settings.policy.model == model and settings.simulated is simulated and execution.state.attempts:
+        planned = execution.name.startswith(PLANNING)  # a stage of planning: documents, not code
+        of_that_kind = settings.policy.model == model and settings.simulated is simulated
+        if of_that_kind and execution.state.attempts and not planned:
             found.append(execution)
     return found
 

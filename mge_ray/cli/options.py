@@ -21,6 +21,9 @@ PriceOption = Annotated[
     list[str] | None,
     typer.Option("--price", metavar="MODEL=IN/OUT", help="Price in dollars per million tokens; may be repeated."),
 ]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="Ask for everything again, also for planning that is in the journal already.")
+]
 
 
 class UnwritableError(MgeRayError):

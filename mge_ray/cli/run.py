@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -24,8 +20,9 @@ from mge_ray.adapters.sandbox import SandboxLevel
 from mge_ray.cli import simulate
 from mge_ray.cli.console import console
 from mge_ray.cli.exits import STOPPED_EARLY, exit_code
-from mge_ray.cli.forecasting import against_actual, make_forecast, told_shortly
-from mge_ray.cli.options import DbOption, JsonOption, PlanArgument, PriceOption, check_folder, database
+from mge_ray.cli.forecasting import against_actual, told_shortly, with_forecast
+from mge_ray.cli.on_ray import Interrupts, RunError, open_on_ray
+from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption, check_folder, database
 from mge_ray.cli.report import check_reports, write_reports
 from mge_ray.cli.screen import RunScreen, print_summary
 from mge_ray.domain.errors import MgeRayError, StateConflictError
@@ -35,46 +32,19 @@ from mge_ray.domain.state import ExecutionState, ExecutionStatus
 from mge_ray.pipeline.output_folder import check_target, write_project
 from mge_ray.pipeline.plan_file import load_plan
 from mge_ray.pipeline.report import ExecutionReport
+from mge_ray.pipeline.spec.spec_file import is_spec, load_spec
+from mge_ray.pipeline.spec.steps import requirements_stage
 from mge_ray.pipeline.workspace import assemble
 from mge_ray.simulator.config import SimulatorConfig
 from mge_ray.wiring.build import SECRETS, attempt_policy, price_table
 from mge_ray.wiring.settings import DEFAULT_ESCALATION_MODEL, DEFAULT_MODEL, EngineConfig
 
+if TYPE_CHECKING:
+    from mge_ray.cluster.client import EngineClient
+
 DEFAULT_BUDGET_USD = 200.0
 POLL_S = 0.2
-DRAIN_S = 30.0
 HELP_FAULT = "Fault of the simulated server, e.g. --fault wrong=0.2 --fault 429=0.05; see `mge-ray simulate --help`."
-
-
-class RunError(MgeRayError):
-    """A run that cannot begin as asked."""
-
-
-@dataclass(slots=True)
-class Interrupts:
-    """Ctrl-C or SIGTERM: the first one pauses, the second one leaves."""
-
-    count: int = 0
-    first_at: float = 0.0
-    _saved: dict[int, Any] = field(default_factory=dict)
-
-    def __enter__(self) -> Interrupts:  # noqa: PYI034  # never subclassed
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._saved[number] = signal.signal(number, self._heard)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._saved.items():
-            signal.signal(number, handler)
-
-    def _heard(self, _number: int, _frame: FrameType | None) -> None:
-        self.count += 1
-        self.first_at = self.first_at or time.monotonic()
-
-    @property
-    def impatient(self) -> bool:
-        """True when what is in flight is not waited for any longer."""
-        return self.count > 1 or bool(self.count and time.monotonic() - self.first_at > DRAIN_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +67,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command("run")
     def run(
-        plan: PlanArgument,
+        plan: Annotated[
+            Path, typer.Argument(metavar="PLAN", help="Plan file (YAML or JSON), or a specification (.md, .txt).")
+        ],
         out: Annotated[Path | None, typer.Option(help="Folder of the generated project. [out/<plan name>]")] = None,
         report: Annotated[
             list[Path] | None, typer.Option(help="Write a report: .html is a page, .json is data; may be repeated.")
@@ -135,76 +107,127 @@ def register(app: typer.Typer) -> None:
             str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join. [a local one is started]")
         ] = None,
         db: DbOption = None,
+        yes: Annotated[
+            bool, typer.Option("--yes", help="Execute what was planned from a specification unasked.")
+        ] = False,
+        fresh: FreshOption = False,
+        check_tests: Annotated[
+            bool, typer.Option(help="After a specification's run, look for tests that wrong versions of the code pass.")
+        ] = True,
         as_json: JsonOption = False,
     ) -> None:
-        """Execute a plan and write the tested project."""
-        loaded = load_plan(plan)
-        address = None if address == "local" else address
-        if simulated == live:
-            raise RunError("say --simulate (no key, no money) or --live (real calls, real money)")
-        target = out or Path("out") / _slug(loaded.name)
-        check_target(target.resolve())
-        check_folder("--out", target)
-        check_reports("--report", report or [])
-        if sandbox is not None and sandbox not in {level.value for level in SandboxLevel}:
-            raise RunError(f"--sandbox {sandbox!r} is none of {', '.join(level.value for level in SandboxLevel)}")
-        config = EngineConfig(
-            engine_id=uuid.uuid4().hex,
-            db_url=database(db),
-            simulated=simulated,
-            base_url=None if simulated else os.environ.get("ANTHROPIC_BASE_URL"),
-            prices=tuple(price or ()),
-            require_price=True,
-            sampling=temperature,
-            generate_limit=concurrency,
-            sandbox_level=sandbox,
-            driver_pid=None if address else os.getpid(),
-        )
-        _check_money(config, model, escalation_model or None)
-        if live and not any(os.environ.get(name) for name in SECRETS):
-            raise RunError("--live needs a key: set ANTHROPIC_API_KEY in the environment")
-        settings = ExecutionSettings(
-            policy=attempt_policy(config, model, escalation_model or None, max_tokens=max_tokens),
-            budget_usd=budget,
-            max_concurrency=concurrency,
-            atom_timeout_s=atom_timeout,
-            call_timeout_s=call_timeout,
-            simulated=simulated,
-        )
-        server = _simulator(plan, answers, wrong_answers, fault or [], latency, seed) if simulated else None
-        expected = make_forecast(
+        """Execute a plan and write the tested project; a specification (.md, .txt) is planned first."""
+        spec = load_spec(plan) if is_spec(plan) else None
+        loaded = requirements_stage(spec.title, spec.text).plan if spec else load_plan(plan)
+        request = make_request(
             loaded,
-            settings.policy,
-            price_table(config),
-            concurrency=concurrency,
+            source=plan,
+            out=out or Path("out") / _slug(spec.title if spec else loaded.name),
+            reports=tuple(report or ()),
             simulated=simulated,
-            db_url=config.db_url,
-            server=server,
+            live=live,
+            answers=answers,
+            wrong_answers=wrong_answers,
+            fault=fault or [],
+            latency=latency,
+            seed=seed,
+            model=model,
+            escalation_model=escalation_model or None,
+            budget=budget,
+            price=price or [],
+            concurrency=concurrency,
+            max_tokens=max_tokens,
+            atom_timeout=atom_timeout,
+            call_timeout=call_timeout,
+            temperature=temperature,
+            sandbox=sandbox,
+            address=address,
+            db=db,
+            as_json=as_json,
         )
-        settings = settings.model_copy(update={"forecast": expected})
-        request = Request(loaded, target, tuple(report or ()), config, settings, server, address, sandbox, as_json)
-        sys.exit(execute(request))
+        if spec is None:
+            settings = with_forecast(request.settings, loaded, request.config, request.simulator)
+            sys.exit(execute(replace(request, settings=settings)))
+        from mge_ray.cli.spec_run import execute_spec  # noqa: PLC0415  # it builds on this module
+
+        sys.exit(execute_spec(request, spec, yes=yes, fresh=fresh, check_tests=check_tests))
+
+
+def make_request(
+    plan: Masterplan,
+    *,
+    source: Path,
+    out: Path | None,
+    reports: tuple[Path, ...],
+    simulated: bool,
+    live: bool,
+    answers: Path | None,
+    wrong_answers: Path | None,
+    fault: list[str],
+    latency: str,
+    seed: int,
+    model: str,
+    escalation_model: str | None,
+    budget: float,
+    price: list[str],
+    concurrency: int,
+    max_tokens: int,
+    atom_timeout: float,
+    call_timeout: float,
+    temperature: bool | None,
+    sandbox: str | None,
+    address: str | None,
+    db: str | None,
+    as_json: bool,
+) -> Request:
+    """Return the request that these options mean; raise what is wrong with them before anything starts."""
+    address = None if address == "local" else address
+    if simulated == live:
+        raise RunError("say --simulate (no key, no money) or --live (real calls, real money)")
+    if out is not None:
+        check_target(out.resolve())
+        check_folder("--out", out)
+    check_reports("--report", list(reports))
+    if sandbox is not None and sandbox not in {level.value for level in SandboxLevel}:
+        raise RunError(f"--sandbox {sandbox!r} is none of {', '.join(level.value for level in SandboxLevel)}")
+    config = EngineConfig(
+        engine_id=uuid.uuid4().hex,
+        db_url=database(db),
+        simulated=simulated,
+        base_url=None if simulated else os.environ.get("ANTHROPIC_BASE_URL"),
+        prices=tuple(price),
+        require_price=True,
+        sampling=temperature,
+        generate_limit=concurrency,
+        sandbox_level=sandbox,
+        driver_pid=None if address else os.getpid(),
+    )
+    _check_money(config, model, escalation_model)
+    if live and not any(os.environ.get(name) for name in SECRETS):
+        raise RunError("--live needs a key: set ANTHROPIC_API_KEY in the environment")
+    settings = ExecutionSettings(
+        policy=attempt_policy(config, model, escalation_model, max_tokens=max_tokens),
+        budget_usd=budget,
+        max_concurrency=concurrency,
+        atom_timeout_s=atom_timeout,
+        call_timeout_s=call_timeout,
+        simulated=simulated,
+    )
+    server = simulate.configured(source, answers, wrong_answers, fault, latency, seed) if simulated else None
+    return Request(plan, out or Path("out"), reports, config, settings, server, address, sandbox, as_json)
 
 
 def execute(request: Request) -> int:
     """Run to the end and return the exit code."""
     screen = console(stderr=request.as_json)
     with ExitStack() as stack:
-        config = request.config
-        if request.simulator is not None:
-            url = stack.enter_context(simulate.server(request.simulator))
-            config = config.model_copy(update={"base_url": url})
-        if not request.as_json:
-            where = f"joining {request.address}" if request.address else "starting a local Ray"
-            screen.print(f"{where} for {len(request.plan.atoms)} atoms ...", markup=False)
-        stack.enter_context(_session(request.address))
-        interrupts = stack.enter_context(Interrupts())  # after Ray, which takes SIGTERM for itself
-        state, report, codes = _run_on_ray(request, config, screen, interrupts)
+        engine, config, interrupts = stack.enter_context(open_on_ray(request, screen))
+        state, report, codes = follow(engine, request, config, screen, interrupts)
     with Interrupts():  # what was bought is written, whoever is impatient
-        return _finish(screen, request, state, report, codes)
+        return finish(screen, request, state, report, codes)
 
 
-def _finish(
+def finish(
     out: Console, request: Request, state: ExecutionState, report: ExecutionReport, codes: dict[str, str]
 ) -> int:
     """Write report and project, say how it ended, and return the exit code; what cannot be written is said last."""
@@ -231,22 +254,13 @@ def _target(wanted: Path, *, complete: bool) -> Path:
     return wanted.with_name(f"{wanted.name}.partial")
 
 
-def _run_on_ray(
-    request: Request, config: EngineConfig, out: Console, interrupts: Interrupts
+def follow(
+    engine: EngineClient, request: Request, config: EngineConfig, out: Console, interrupts: Interrupts
 ) -> tuple[ExecutionState, ExecutionReport, dict[str, str]]:
-    from mge_ray.cluster.engine import open_engine, sandbox_level  # noqa: PLC0415  # Ray's environment is set by now
-
-    level = sandbox_level(request.sandbox)
-    if not config.simulated and not level.is_full and request.sandbox is None:
-        raise RunError(
-            f"--live wants full isolation, and this machine gives {level.value!r} (install bubblewrap); "
-            f"to run all the same, say --sandbox {level.value}"
-        )
-    config = config.model_copy(update={"sandbox_level": level.value})
-    engine = open_engine(config)
+    """Start the request's plan and show it until nothing is in flight and nothing may start."""
     execution_id = engine.start(request.plan, request.settings)
     if not request.as_json:
-        _header(out, request, config, str(execution_id), level.value)
+        _header(out, request, config, str(execution_id))
     since, paused = 0, False
     with RunScreen(out, [len(w.atom_ids) for w in request.plan.waves], quiet=request.as_json) as screen:
         while True:
@@ -261,53 +275,11 @@ def _run_on_ray(
                 with contextlib.suppress(StateConflictError):
                     engine.pause(execution_id, "interrupted")
             time.sleep(POLL_S)
-    state, report = engine.state(execution_id), engine.report(execution_id)
-    codes = engine.accepted_codes(execution_id)
-    if request.address is None:  # a joined engine serves others too
-        engine.close()
-    return state, report, codes
+    return engine.state(execution_id), engine.report(execution_id), engine.accepted_codes(execution_id)
 
 
 def _settled(state: ExecutionState, *, driving: bool) -> bool:
     return not driving and state.status is not ExecutionStatus.RUNNING
-
-
-@contextlib.contextmanager
-def _session(address: str | None) -> Iterator[str]:
-    from mge_ray.cluster.session import joined_session, local_session  # noqa: PLC0415  # keeps Ray out of `check`
-
-    with joined_session(address) if address else local_session() as name:
-        yield name
-
-
-def _simulator(
-    plan: Path, answers: Path | None, wrong: Path | None, faults: list[str], latency: str, seed: int
-) -> SimulatorConfig:
-    answers = answers or plan.parent / "answers.json"
-    if not answers.exists():
-        raise RunError(f"the simulated server needs answers, and {answers} does not exist; name them with --answers")
-    wrong = wrong or plan.parent / "wrong_answers.json"
-    flags = [f"--answers={answers.resolve()}", f"--latency={latency}", f"--seed={seed}"]
-    if wrong.exists():
-        flags.append(f"--wrong-answers={wrong.resolve()}")
-    for fault in faults:
-        name, separator, rate = fault.partition("=")
-        if not separator:
-            raise RunError(f"--fault {fault!r} is not NAME=RATE, such as wrong=0.2")
-        rates = {n.removeprefix("rate_"): n for n in SimulatorConfig.__dataclass_fields__ if n.startswith("rate_")}
-        known = {**rates, **{n: n for n in ("storm_s", "storm_share", "stall_s", "retry_after_s")}}
-        field_name = known.get(name.replace("-", "_"))
-        if field_name is None or not _is_number(rate):
-            raise RunError(f"--fault {fault!r} is not NAME=NUMBER with a name of {', '.join(known)}")
-        flags.append(f"--{field_name.replace('_', '-')}={rate}")
-    return simulate.configuration(flags)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _check_money(config: EngineConfig, *models: str | None) -> None:
@@ -319,7 +291,7 @@ def _check_money(config: EngineConfig, *models: str | None) -> None:
             prices.rates(model)  # raises with advice where there is none
 
 
-def _header(out: Console, request: Request, config: EngineConfig, execution_id: str, level: str) -> None:
+def _header(out: Console, request: Request, config: EngineConfig, execution_id: str) -> None:
     plan, settings = request.plan, request.settings
     where = request.address or "a local Ray of its own"
     provider = "simulated Messages server" if config.simulated else (config.base_url or "Anthropic")
@@ -327,7 +299,7 @@ def _header(out: Console, request: Request, config: EngineConfig, execution_id: 
         f"execution  {execution_id}",
         f"plan       {plan.name}: {len(plan.atoms)} atoms in {len(plan.waves)} waves",
         f"model      {settings.policy.model} ({provider}), {settings.max_concurrency} calls at a time on {where}",
-        f"sandbox    {level}",
+        f"sandbox    {config.sandbox_level}",
         f"forecast   {told_shortly(settings.forecast)}" if settings.forecast else "forecast   none",
         f"budget     ${settings.budget_usd:.2f}" if settings.budget_usd is not None else "budget     none",
         f"journal    {_shown(config.db_url)}",

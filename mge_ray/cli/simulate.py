@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import typer
 
@@ -36,6 +38,39 @@ def configuration(arguments: Sequence[str]) -> SimulatorConfig:
         return parse_arguments(list(arguments))
     except SimulatorConfigError as error:
         raise SimulatorError(str(error)) from None
+
+
+def configured(
+    plan: Path, answers: Path | None, wrong: Path | None, faults: list[str], latency: str, seed: int
+) -> SimulatorConfig:
+    """Return what the options of a run say about its simulated server; raise SimulatorError with one line."""
+    answers = answers or plan.parent / "answers.json"
+    if not answers.exists():
+        raise SimulatorError(
+            f"the simulated server needs answers, and {answers} does not exist; name them with --answers"
+        )
+    wrong = wrong or plan.parent / "wrong_answers.json"
+    flags = [f"--answers={answers.resolve()}", f"--latency={latency}", f"--seed={seed}"]
+    if wrong.exists():
+        flags.append(f"--wrong-answers={wrong.resolve()}")
+    for fault in faults:
+        name, separator, rate = fault.partition("=")
+        if not separator:
+            raise SimulatorError(f"--fault {fault!r} is not NAME=RATE, such as wrong=0.2")
+        rates = {n.removeprefix("rate_"): n for n in SimulatorConfig.__dataclass_fields__ if n.startswith("rate_")}
+        known = {**rates, **{n: n for n in ("storm_s", "storm_share", "stall_s", "retry_after_s")}}
+        field_name = known.get(name.replace("-", "_"))
+        if field_name is None or not _is_number(rate):
+            raise SimulatorError(f"--fault {fault!r} is not NAME=NUMBER with a name of {', '.join(known)}")
+        flags.append(f"--{field_name.replace('_', '-')}={rate}")
+    return configuration(flags)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 @contextlib.contextmanager

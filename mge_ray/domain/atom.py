@@ -14,9 +14,12 @@ from enum import Enum
 from pathlib import PurePosixPath
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 ATOM_ID_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$"
+PLAN_LANGUAGE = "plan"
+"""The language of planning steps: their answer is a JSON document, judged as one (ADR 0006)."""
+SUFFIXES = {"python": ".py", PLAN_LANGUAGE: ".json"}
 SYMBOL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 Signed = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.AnnAssign | ast.Assign
@@ -98,9 +101,7 @@ class AtomicUnit(BaseModel):
     @field_validator("file")
     @classmethod
     def _file_in_workspace(cls, value: str) -> str:
-        if not workspace_path(value).endswith(".py"):
-            raise ValueError(f"file {value!r} is not a Python file; an atom's file ends with .py")
-        return value
+        return workspace_path(value)
 
     @field_validator("symbol")
     @classmethod
@@ -137,10 +138,18 @@ class AtomicUnit(BaseModel):
 
     @field_validator("language")
     @classmethod
-    def _language_is_python(cls, value: str) -> str:
-        if value != "python":
+    def _language_can_be_checked(cls, value: str) -> str:
+        if value not in SUFFIXES:
             raise ValueError(f"language {value!r} cannot be checked here; only 'python' can")
         return value
+
+    @model_validator(mode="after")
+    def _file_is_of_the_language(self) -> AtomicUnit:
+        suffix = SUFFIXES[self.language]
+        if not self.file.endswith(suffix):
+            what = "a Python file; an atom's" if suffix == ".py" else "a document; a planning step's"
+            raise ValueError(f"file {self.file!r} is not {what} file ends with {suffix}")
+        return self
 
     @property
     def fingerprint(self) -> str:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mge_ray.domain.atom import AtomicUnit
+from mge_ray.domain.atom import PLAN_LANGUAGE, AtomicUnit
 from mge_ray.domain.errors import PlanError
 from mge_ray.domain.plan import MAX_ATOMS, ExecutionWave, Masterplan, ValidationPlan
 from mge_ray.pipeline.plan_schema import plan_schema
@@ -97,7 +97,11 @@ def _atoms(value: object) -> list[AtomicUnit]:
         raise PlanError(f"atoms: expected a list of atoms, got {kind(value)}")
     if len(value) > MAX_ATOMS:
         raise PlanError(f"atoms: {len(value)} entries; {MAX_ATOMS} is the most")
-    return [_checked(AtomicUnit, raw, _atom_place(index, raw)) for index, raw in enumerate(value)]
+    atoms = [_checked(AtomicUnit, raw, _atom_place(index, raw)) for index, raw in enumerate(value)]
+    for index, atom in enumerate(atoms):
+        if atom.language == PLAN_LANGUAGE:
+            raise PlanError(f"atoms[{index}] ({atom.id!r}): planning steps are made by `mge-ray plan`, not written")
+    return atoms
 
 
 def _atom_place(index: int, raw: object) -> str:

@@ -96,10 +96,10 @@ def render(
         *_specification(atom),
         *_judging(shared.tests_of(atom)),
         *_dependencies(atom, dependencies),
-        *_previous(previous_code, previous_errors),
+        *previous(previous_code, previous_errors),
         f"Answer with one fenced Python code block that contains only `{atom.symbol}`.",
     ]
-    return Prompt(shared.system, f"{_clean(chr(10).join(sections))}\n\nAtom: {atom.id}")
+    return Prompt(shared.system, f"{clean(chr(10).join(sections))}\n\nAtom: {atom.id}")
 
 
 def _plan_part(plan: PlanContext) -> _PlanPart:
@@ -118,11 +118,11 @@ def _plan_part(plan: PlanContext) -> _PlanPart:
 def _system(plan: PlanContext) -> tuple[str, ...]:
     parts = [f"The project: {_one_line(plan.name)}"] if plan.name else []
     if plan.description:
-        parts.append(_fenced(plan.description[:MAX_DESCRIPTION_CHARS], "text"))
+        parts.append(fenced(plan.description[:MAX_DESCRIPTION_CHARS], "text"))
     if skeleton := plan_outline(plan.files):
         parts.append("Its files, bodies left out:")
-        parts.append(_fenced(skeleton, "python"))
-    return (RULES, _clean("\n\n".join(parts))) if parts else (RULES,)
+        parts.append(fenced(skeleton, "python"))
+    return (RULES, clean("\n\n".join(parts))) if parts else (RULES,)
 
 
 def _specification(atom: AtomicUnit) -> list[str]:
@@ -130,9 +130,9 @@ def _specification(atom: AtomicUnit) -> list[str]:
     if atom.name:
         lines.append(f"Name: {_one_line(atom.name)}")
     if atom.signature:
-        lines += ["Signature:", _fenced(atom.signature, "python")]
+        lines += ["Signature:", fenced(atom.signature, "python")]
     if atom.description:
-        lines += ["Description:", _fenced(atom.description, "text")]
+        lines += ["Description:", fenced(atom.description, "text")]
     lines += _listed("Preconditions:", atom.preconditions)
     lines += _listed("Postconditions:", atom.postconditions)
     lines += _listed("Allowed imports:", atom.imports) or ["Allowed imports: none beyond what the file has."]
@@ -145,7 +145,7 @@ def _listed(title: str, items: Sequence[str]) -> list[str]:
 
 
 def _judging(source: str) -> list[str]:
-    return ["", "## Tests that judge the answer", _fenced(source, "python")] if source else []
+    return ["", "## Tests that judge the answer", fenced(source, "python")] if source else []
 
 
 def _dependencies(atom: AtomicUnit, dependencies: Sequence[AcceptedAtom]) -> list[str]:
@@ -174,21 +174,24 @@ def _dependency(accepted: AcceptedAtom, left: int) -> str:
     if len(code) > MAX_DEPENDENCY_CHARS:
         code = f"{code[:MAX_DEPENDENCY_CHARS]}\n# ... (cut for length)"
     head = f"`{accepted.atom.symbol}` in `{accepted.atom.file}`:"
-    return f"{head}\n{_fenced(code, 'python')}" if code else head
+    return f"{head}\n{fenced(code, 'python')}" if code else head
 
 
-def _previous(code: str | None, errors: Sequence[str]) -> list[str]:
+def previous(
+    code: str | None, errors: Sequence[str], *, limit: int = MAX_PREVIOUS_CODE_CHARS, language: str = "python"
+) -> list[str]:
+    """Return the section that shows the last answer and what was wrong with it."""
     lines: list[str] = []
     if code is not None:
-        lines += ["", "## Your previous answer", _fenced(code[:MAX_PREVIOUS_CODE_CHARS], "python")]
+        lines += ["", "## Your previous answer", fenced(code[:limit], language)]
     if errors:
         lines += ["", "## Why the previous answer was rejected"]
-        lines += [_fenced(error[:MAX_FEEDBACK_CHARS], "text") for error in errors[:MAX_FEEDBACK_MESSAGES]]
+        lines += [fenced(error[:MAX_FEEDBACK_CHARS], "text") for error in errors[:MAX_FEEDBACK_MESSAGES]]
         lines.append("Find the cause and write the whole unit again.")
     return lines
 
 
-def _fenced(text: str, language: str) -> str:
+def fenced(text: str, language: str) -> str:
     """Fence `text` so that no fence inside it can end the block."""
     fence = "`" * max((len(run) + 1 for run in _BACKTICKS.findall(text)), default=3)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
@@ -198,6 +201,6 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Indent lines that could be taken for the atom's own, and replace what UTF-8 cannot carry."""
     return _FAKE_ATOM_LINE.sub(" ", text).encode(errors="replace").decode()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mge_ray.simulator.config import SimulatorConfig, SimulatorConfigError
+from mge_ray.simulator.documents import document_of, wrong_documents
 from mge_ray.simulator.faults import AnswerFault, draw_mutation
 from mge_ray.simulator.messages import BYTES_PER_TOKEN, Reply, tokens_of
 from mge_ray.simulator.mutations import compiles, destructive, mutants
@@ -60,7 +61,8 @@ class AnswerBook:
             options = tuple(self._wrong.get(atom_id, ())) or wrong(code)
             code = options[draw_mutation(self._config, atom_id, answer_index, len(options))]
         fence = "`" * max((len(run) + 1 for run in _FENCE_RUN.findall(code)), default=3)
-        return f"Here is the implementation of `{atom_id}`.\n\n{fence}python\n{code.rstrip()}\n{fence}\n"
+        language = "json" if document_of(self._answers.get(atom_id, "")) is not None else "python"
+        return f"Here is the implementation of `{atom_id}`.\n\n{fence}{language}\n{code.rstrip()}\n{fence}\n"
 
 
 @lru_cache(maxsize=4096)
@@ -69,6 +71,9 @@ def wrong(code: str) -> tuple[str, ...]:
 
     Failing functions come first; code without functions is mutated, and what cannot be mutated fails on import.
     """
+    document = document_of(code)
+    if document is not None:
+        return wrong_documents(document)
     found = destructive(code) or mutants(code)
     if found:
         return tuple(mutant.code for mutant in found)

@@ -117,3 +117,20 @@ def test_a_signature_that_is_none_is_refused(signature):
 def test_an_import_that_is_none_is_refused(line):
     with pytest.raises(ValidationError, match="import"):
         AtomicUnit(id="a", file="a.py", symbol="f", imports=(line,))
+
+
+def test_a_planning_step_answers_with_a_document():
+    step = atom("a", language="plan", file="plan/a.json")
+    assert (step.language, step.file) == ("plan", "plan/a.json")
+
+
+@pytest.mark.parametrize(
+    ("language", "file", "told"),
+    [
+        ("plan", "app/m.py", "not a document; a planning step's file ends with .json"),
+        ("python", "a.json", "not a Python file"),
+    ],
+)
+def test_a_file_is_of_its_atoms_language(language, file, told):
+    with pytest.raises(ValidationError, match=told):
+        atom("a", language=language, file=file)

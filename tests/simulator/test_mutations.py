@@ -1,10 +1,12 @@
 import ast
 import inspect
+import json
 
 import pytest
 
 import mge_ray.simulator.limits as some_real_module
 from mge_ray.simulator.answers import broken, wrong
+from mge_ray.simulator.documents import document_of, wrong_documents
 from mge_ray.simulator.mutations import destructive, mutants
 
 CODE = '''\
@@ -199,3 +201,18 @@ def test_broken_versions_never_compile(code):
     for text in broken(code):
         with pytest.raises(SyntaxError):
             compile(text, "broken", "exec")
+
+
+def test_wrong_documents_differ_from_the_document_and_from_each_other():
+    document = {"title": "t", "items": [{"id": "a", "covers": ["R1"]}, {"id": "b", "covers": []}], "none": []}
+    found = [json.loads(one) for one in wrong_documents(document)]
+    assert {"title": "t", "none": []} in found
+    assert any(one.get("items", [{}])[0] == {"covers": ["R1"]} for one in found)
+    assert any(one.get("items", [{}])[0] == {"id": "a", "covers": ["R1", "R9999"]} for one in found)
+    assert document not in found
+    assert len({json.dumps(one) for one in found}) == len(found) == 4
+
+
+@pytest.mark.parametrize("text", ["x = 1", "{broken", "[1]", "{1: 2}", "", '{"a": 1} # code'])
+def test_code_is_no_document(text):
+    assert document_of(text) is None
