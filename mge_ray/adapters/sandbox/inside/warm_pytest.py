@@ -29,6 +29,8 @@ class Observer:
     def pytest_collection(self, session: Any) -> None:  # noqa: ANN401
         """Look once all plugins are there, those that pytest makes in the run included."""
         for plugin in session.config.pluginmanager.get_plugins():
+            if isinstance(plugin, type):  # looked through as always; its type says nothing about it
+                continue
             holder = plugin if isinstance(plugin, ModuleType) else type(plugin)
             members = {name: getattr(holder, name, None) for name in dir(holder)}
             fixtures = {name: one for name, one in members.items() if type(one).__name__ == _FIXTURE}
