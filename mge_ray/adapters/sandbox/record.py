@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from mge_ray.adapters.sandbox.inside.node_ids import covers
 from mge_ray.adapters.sandbox.inside.supervisor import REPLY, VERDICT_BYTES
 from mge_ray.adapters.sandbox.model import (
     CheckRequest,
@@ -148,10 +149,6 @@ def _weigh(
         return "ok", outcomes, "nothing was to be run"
     passed = [outcome.node_id for outcome in outcomes if outcome.outcome == "passed"]
     for test in tests:
-        if not any(_covers(test, node_id) for node_id in passed):
+        if not any(covers(test, node_id) for node_id in passed):
             return "failed", outcomes, f"{test} was skipped or not run, so it showed nothing"
     return "ok", outcomes, f"{len(passed)} passed"
-
-
-def _covers(test: str, node_id: str) -> bool:
-    return test in {node_id, "."} or node_id.startswith((f"{test}::", f"{test}[", f"{test.rstrip('/')}/"))

@@ -1,5 +1,6 @@
 """The warm runner: it imported pytest once, forks a supervisor for each check and never runs candidate code itself."""
 
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -9,9 +10,10 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from . import judge, linux, namespaces, pytest_start, supervisor
+from . import judge, linux, namespaces, supervisor
 from .config import FULL, NAMESPACES, NONE, PER_NAMESPACE, PER_USER, READY, CheckConfig, RunnerConfig
 
 _MESSAGE_BYTES = 1 << 16
@@ -28,7 +30,7 @@ _WARM_MODULES = (
     "unittest",
     "uuid",
 )
-_WARM_TEST = """\
+_PLAIN_TEST = """\
 import pytest
 
 
@@ -40,6 +42,41 @@ def test_fail():
     with pytest.raises(AssertionError):
         assert {"a": [1]} == {"a": [2]}
 """
+_FULL_TEST = """\
+import unittest
+from dataclasses import dataclass
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+
+
+@pytest.fixture
+def point():
+    yield Point(1)
+
+
+class TestPoint:
+    @pytest.mark.parametrize(("x", "same"), [(1, True), (2, False)])
+    def test_equal(self, point, x, same):
+        assert (point == Point(x)) is same
+
+    def test_tools(self, monkeypatch, capsys, caplog):
+        with pytest.raises(ValueError, match="^invalid literal"):
+            int("x")
+
+    def test_shown(self, point):
+        assert point == Point(2)
+
+
+class TestUnit(unittest.TestCase):
+    def test_unit(self):
+        self.assertEqual(1, 1)
+"""
+_FULL_FILES = {"pyproject.toml": "[tool.pytest.ini_options]\npythonpath = ['.']\n", "tests/test_full.py": _FULL_TEST}
 
 
 def main() -> None:
@@ -75,33 +112,50 @@ def _isolate(config: RunnerConfig) -> None:
 
 def _warm_up() -> None:
     try:
-        import pytest  # noqa: PLC0415 - after the uid is dropped, so that a runtime it cannot read shows here
+        from . import warm_pytest  # noqa: PLC0415 - after the uid is dropped, so that a runtime it cannot read shows here
     except ImportError as error:
         raise RuntimeError(f"uid {os.getuid()} cannot import pytest from {sys.prefix}: {error}") from None
 
-    before = sys.path[:], Path.cwd()
-    silence = os.open(os.devnull, os.O_WRONLY)
-    kept = os.dup(1)
-    os.dup2(silence, 1)
-    with tempfile.TemporaryDirectory() as folder:
-        test = Path(folder, "test_warm_up_of_the_runner.py")
-        test.write_text(_WARM_TEST)
-        code = pytest.main(["-q", "-s", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", folder, str(test)])
-    sys.stdout.flush()
-    os.dup2(kept, 1)
-    os.close(kept)
-    os.close(silence)
-    sys.modules.pop("test_warm_up_of_the_runner", None)
-    sys.path[:] = before[0]
-    os.chdir(before[1])
-    if code != 0:
-        raise RuntimeError(f"pytest itself does not run here: exit code {int(code)}")
-    pytest_start.prepare()
-    needed = set(sys.modules)
+    before = sys.path[:], sys.argv[:], Path.cwd()
+    observer = warm_pytest.Observer()
+    with _silence():
+        _rehearse({"test_plain.py": _PLAIN_TEST}, "test_plain.py", ["passed"] * 2)
+        needed = set(sys.modules)
+        expected = ["passed"] * 3 + ["failed", "passed"]
+        _rehearse(_FULL_FILES, "tests/test_full.py", expected, observer)
+    for name in ("test_plain", "test_full"):
+        sys.modules.pop(name, None)
+    sys.path[:], sys.argv[:] = before[:2]
+    os.chdir(before[2])
     for name in _WARM_MODULES:
         if importlib.util.find_spec(name) is not None:  # tomllib came with Python 3.11
             importlib.import_module(name)
     judge.warmed_modules.update(set(sys.modules) - needed)
+    warm_pytest.prepare(observer)
+
+
+def _rehearse(files: dict[str, str], test: str, expected: list[str], *plugins: object) -> None:
+    """Judge a workspace of our own, so that what pytest loads late and remembers is there before the fork."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        record = judge.judge({"files": files, "tests": [test], "import_modules": []}, Path(folder), plugins)
+        os.chdir("/")
+    outcomes = [outcome["outcome"] for outcome in record["outcomes"]]
+    if outcomes != expected:
+        raise RuntimeError(f"pytest itself does not run here: {record}")
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    silence, kept = os.open(os.devnull, os.O_WRONLY), os.dup(1)
+    os.dup2(silence, 1)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(silence)
 
 
 def _serve_one(control: socket.socket, config: RunnerConfig) -> bool:
