@@ -49,7 +49,9 @@ def register(app: typer.Typer) -> None:
 
 
 def _observe(tree: ProjectTree, timeout_s: float, *, allow_failing: bool) -> Observations:
-    entered, failures = import_package(tree, tree.files, [module_name(path) for path in tree.modules], timeout_s=timeout_s)
+    entered, failures = import_package(
+        tree, tree.files, [module_name(path) for path in tree.modules], timeout_s=timeout_s
+    )
     fatal = [one for one in failures if not _optional(one, tree)]
     if fatal:
         raise AtomizeError(_does_not_import(tree, fatal[0]))
@@ -66,7 +68,9 @@ def _observe(tree: ProjectTree, timeout_s: float, *, allow_failing: bool) -> Obs
             "mend them, give what they need with --include, or leave them out with --allow-failing"
         )
     if not any(one.outcome == "passed" for one in record.tests):
-        raise AtomizeError(f"{tree.tests}: no test passes{': ' + broken[0] if broken else ''}; say --no-tests to go without")
+        raise AtomizeError(
+            f"{tree.tests}: no test passes{': ' + broken[0] if broken else ''}; say --no-tests to go without"
+        )
     broken_ids = tuple(ids for ids, _ in record.uncollected)
     return Observations(entered, record.tests, record.collected, broken_ids)
 
@@ -96,7 +100,9 @@ def _with_importable_skeleton(tree: ProjectTree, observed: Observations, timeout
         if not new:
             return made
         observed = replace(observed, entered_at_import=observed.entered_at_import | _entries(new))
-    raise SuiteError(f"{tree.name}: its skeleton still cannot be imported after {MOST_ROUNDS} rounds: {failures[0].error}")
+    raise SuiteError(
+        f"{tree.name}: its skeleton still cannot be imported after {MOST_ROUNDS} rounds: {failures[0].error}"
+    )
 
 
 def _entries(found: set[Entry]) -> frozenset[Entry]:

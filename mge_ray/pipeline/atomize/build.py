@@ -13,7 +13,7 @@ from mge_ray.pipeline.atomize.answers import altered, answer_of, defines_of
 from mge_ray.pipeline.atomize.definitions import Key, Module, Package, module_name, read_package
 from mge_ray.pipeline.atomize.describe import complexity_of, describe, signature_of
 from mge_ray.pipeline.atomize.graph import Dependency, UnitGraph, connect
-from mge_ray.pipeline.atomize.judging import LineMap, assign, gather, whole_files
+from mge_ray.pipeline.atomize.judging import LineMap, assign, gather, lean, whole_files
 from mge_ray.pipeline.atomize.observations import Observations
 from mge_ray.pipeline.atomize.project_tree import AtomizeError, ProjectTree
 from mge_ray.pipeline.atomize.references import Edge, find_edges
@@ -40,6 +40,8 @@ class Atomized:
     failing: tuple[str, ...]
     passing: int
     untraced: int
+    helped: int
+    dependencies: Mapping[str, int]
 
 
 def atomize(tree: ProjectTree, observed: Observations, *, timeout_s: float = 30.0) -> Atomized:
@@ -121,11 +123,12 @@ class _Plan:
 
     def build(self, edges: set[Edge], kept: list[Kept]) -> Atomized:
         """Assign tests, make atoms and waves, check the whole."""
+        passing, failing = gather(self._observed, self._line_map())
+        helped = lean(self._graph, passing)
         targets = self._graph.targets()
         atoms = [self._atom(index, targets[index]) for index in range(len(self._graph.units))]
         waves = compute_waves(atoms)
         place = {atom_id: wave.wave_id for wave in waves for atom_id in wave.atom_ids}
-        passing, failing = gather(self._observed, self._line_map())
         of_unit, of_wave = assign(passing, self._graph.closures(), [place[one] for one in self._ids])
         atoms = [atom.model_copy(update={"tests": tuple(of_unit.get(n, ()))}) for n, atom in enumerate(atoms)]
         plan = checked_plan(
@@ -154,6 +157,8 @@ class _Plan:
             weak=tuple(atom.id for atom in plan.atoms if not atom.tests),
             failing=tuple(failing),
             passing=len(passing),
+            helped=helped,
+            dependencies=Counter(one.kind.value for one in self._graph.dependencies),
             untraced=sum(not test.covered for test in passing),
         )
 
@@ -207,4 +212,3 @@ class _Plan:
         top = min(self._modules.values(), key=lambda one: (len(one.name), one.name))
         docstring = ast.get_docstring(top.tree) or ""
         return f"The Python package {self._tree.name}.\n\n{docstring[:4_000]}".strip()
-

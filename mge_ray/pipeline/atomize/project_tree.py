@@ -67,10 +67,14 @@ def read_project(package: Path, tests: Path | None, include: Iterable[Path] = ()
     place = package.relative_to(root).as_posix()
     test_place = None if suite is None else suite.relative_to(root).as_posix()
     modules = tuple(
-        sorted(path for path in files if _belongs(path, place) and path.endswith(".py") and not _tests(path, test_place))
+        sorted(
+            path for path in files if _belongs(path, place) and path.endswith(".py") and not _tests(path, test_place)
+        )
     )
     compiled = tuple(sorted(name for name in left_out if name.endswith(COMPILED) and _belongs(name, place)))
-    return ProjectTree(package.stem, dict(sorted(files.items())), modules, test_place, compiled, tuple(sorted(left_out)))
+    return ProjectTree(
+        package.stem, dict(sorted(files.items())), modules, test_place, compiled, tuple(sorted(left_out))
+    )
 
 
 def _existing(path: Path, what: str) -> Path:

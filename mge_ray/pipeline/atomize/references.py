@@ -53,6 +53,8 @@ class EdgeKind(str, Enum):
     BASE = "base"
     DECORATOR = "decorator"
     DEFAULT = "default"
+    TEST = "test"
+    """Not of the code: the only test that can judge the one runs the other too."""
 
 
 class Doubt(IntEnum):
@@ -120,7 +122,9 @@ def _read_class(reader: _Reader, module: Module, info: ClassInfo) -> None:
     with_kind += [(decorator, EdgeKind.DECORATOR) for decorator in info.node.decorator_list]
     for node, kind in with_kind:
         reader.read(outer, [node], kind)
-    statements = [one for one in info.node.body if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+    statements = [
+        one for one in info.node.body if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    ]
     reader.read(scope, statements)
     for name in CONSTRUCTORS:
         target = info.find(name)
@@ -260,7 +264,9 @@ class _Reader(ast.NodeVisitor):
     def _operator(self, operand: ast.expr, *names: str) -> None:
         values = self.resolver.evaluate(self._scope, operand)
         evident = [value for value in values if value.kind == "instance"]
-        evident += [one for v in values if v.kind == "variable" for one in self.resolver.held(v.key) if one.kind == "instance"]
+        evident += [
+            one for v in values if v.kind == "variable" for one in self.resolver.held(v.key) if one.kind == "instance"
+        ]
         self.members_of(evident, names, Doubt.NONE)
         if not evident:
             self._protocols.update(names)

@@ -203,7 +203,9 @@ class Resolver:
             return frozenset({Value("class", key)})
         if key.symbol not in module.functions:
             return frozenset({Value("variable", key)})
-        decorators = {ast.unparse(one).rpartition(".")[2] for f in module.functions[key.symbol] for one in f.decorator_list}
+        decorators = {
+            ast.unparse(one).rpartition(".")[2] for f in module.functions[key.symbol] for one in f.decorator_list
+        }
         if decorators & {"property", "cached_property"} and value.kind == "instance":
             return self.returned(key, depth - 1)
         return frozenset({Value("function", key)})
@@ -257,7 +259,9 @@ class Resolver:
             decorators = {ast.unparse(one) for one in node.decorator_list}
             if arguments and "staticmethod" not in decorators:
                 is_class = "classmethod" in decorators or node.name in {"__new__", "__init_subclass__"}
-                scope.names[arguments[0].arg] = frozenset({Value("class" if is_class else "instance", owner.key, own=True)})
+                scope.names[arguments[0].arg] = frozenset(
+                    {Value("class" if is_class else "instance", owner.key, own=True)}
+                )
         _Locals(self, scope).read(node.body if isinstance(node.body, list) else [])
         return scope
 
