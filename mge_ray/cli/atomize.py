@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
         include: list[Path] = typer.Option(None, help="A further file or folder the tests need; may be repeated."),
         no_tests: bool = typer.Option(False, "--no-tests", help="Make a plan whose atoms no test judges."),
         allow_failing: bool = typer.Option(False, "--allow-failing", help="Leave out tests that fail already."),
+        keep_weak: bool = typer.Option(False, "--keep-weak", help="Keep code that no test can judge in the skeleton."),
         timeout: float = typer.Option(600.0, min=1.0, help="Seconds the test suite may take."),
         check_timeout: float = typer.Option(30.0, min=1.0, max=3600.0, help="Seconds an atom's tests may take."),
     ) -> None:
@@ -41,7 +42,7 @@ def register(app: typer.Typer) -> None:
         tree = read_project(package, None if no_tests else tests, include or ())
         read_package(tree)
         observed = _observe(tree, timeout, allow_failing=allow_failing)
-        made = _with_importable_skeleton(tree, observed, timeout, check_timeout)
+        made = _with_importable_skeleton(tree, observed, timeout, check_timeout, keep_weak=keep_weak)
         _write(out, dump_plan(made.plan))
         if answers is not None:
             _write(answers, json.dumps(dict(made.answers), indent=1) + "\n")
@@ -88,13 +89,15 @@ def _does_not_import(tree: ProjectTree, failure: ImportFailure) -> str:
     return f"{failure.module} cannot be imported{where}: {failure.error}{compiled}; {advice}, or atomize a part of it"
 
 
-def _with_importable_skeleton(tree: ProjectTree, observed: Observations, timeout_s: float, check_s: float) -> Atomized:
+def _with_importable_skeleton(
+    tree: ProjectTree, observed: Observations, timeout_s: float, check_s: float, *, keep_weak: bool
+) -> Atomized:
     """Make the plan and import its skeleton; a stub that is called meanwhile is kept in the next round."""
     modules = [module_name(path) for path in tree.modules]
     _, before = import_package(tree, tree.files, modules, timeout_s=timeout_s)
     known = {one.module for one in before}
     for _ in range(MOST_ROUNDS):
-        made = atomize(tree, observed, timeout_s=check_s)
+        made = atomize(tree, observed, timeout_s=check_s, keep_weak=keep_weak)
         _, failures = import_package(tree, made.plan.files, modules, timeout_s=timeout_s)
         new = {one.entry for one in failures if one.module not in known and one.entry not in observed.entered_at_import}
         if not new:

@@ -24,7 +24,7 @@ def describe(unit: Unit, rests_on: Sequence[str]) -> str:
     parts = []
     for node in unit.nodes:
         docstring = ast.get_docstring(node)
-        head = f"`{unit.key.symbol}`" if len(unit.nodes) == 1 else f"`{node.name}`"
+        head = f"`{unit.key.symbol}`" if len(unit.nodes) == 1 else f"`{signature_of(node) or node.name}`"
         parts.append(f"{head}: {docstring}" if docstring else f"{head} has no docstring; its tests say what it does.")
         facts = _class_facts(node) if isinstance(node, ast.ClassDef) else _facts(node)
         parts += [facts] if facts else []

@@ -14,6 +14,7 @@ import networkx as nx
 from mge_ray.pipeline.atomize.graph import Dependency, UnitGraph
 from mge_ray.pipeline.atomize.observations import Observations
 from mge_ray.pipeline.atomize.references import Doubt, EdgeKind
+from mge_ray.pipeline.atomize.units import Unit, body_lines
 
 MOST_TESTS_OF_AN_ATOM = 8
 MOST_TESTS_OF_A_WAVE = 200
@@ -46,12 +47,26 @@ class LineMap:
         )
 
 
-def gather(observed: Observations, line_map: LineMap) -> tuple[list[SuiteTest], list[str]]:
+def line_map(units: Sequence[Unit]) -> LineMap:
+    """Return which line shows which unit, bodies only: heads run when a module is imported."""
+    found: dict[str, dict[int, int]] = {}
+    one_liners: dict[str, set[int]] = {}
+    for index, unit in enumerate(units):
+        lines = found.setdefault(unit.key.path, {})
+        single = one_liners.setdefault(unit.key.path, set())
+        for function in unit.functions:
+            rows = body_lines(function)
+            lines.update(dict.fromkeys(rows, index))
+            single.update(row for row in rows if row == function.lineno)
+    return LineMap(found, {path: frozenset(rows) for path, rows in one_liners.items()})
+
+
+def gather(observed: Observations, lines: LineMap) -> tuple[list[SuiteTest], list[str]]:
     """Return the test functions that pass, and the ids of those that do not."""
-    at_collection = {path: line_map.covered(lines, defining=True) for path, lines in observed.collected.items()}
+    at_collection = {path: lines.covered(ran, defining=True) for path, ran in observed.collected.items()}
     found: dict[str, list[tuple[str, frozenset[int], float]]] = {}
     for one in observed.tests:
-        covered = line_map.covered(one.lines) | at_collection.get(one.node_id.partition("::")[0], frozenset())
+        covered = lines.covered(one.lines) | at_collection.get(one.node_id.partition("::")[0], frozenset())
         found.setdefault(one.base_id, []).append((one.outcome, covered, one.seconds))
     passing: list[SuiteTest] = []
     failing: list[str] = list(observed.uncollected)

@@ -29,6 +29,8 @@ def summary(made: Atomized, tree: ProjectTree) -> str:
         "only so that a test can judge them",
         f"cycles      {len(made.merged)} merged into one atom{_listed([' + '.join(one) for one in made.merged])}; "
         f"{len(made.cut)} edges cut{_listed(made.cut)}",
+        f"together    {len(made.adopted)} helpers without a test joined to a caller"
+        f"{_listed([' + '.join(one) for one in made.adopted])}",
         f"tests       {made.passing} pass: {own} judge atoms, {of_waves} wait for a wave, {made.untraced} run no atom",
     ]
     if made.failing:

@@ -22,6 +22,7 @@ NOTHING_TO_WRITE = "has no body to write"
 AT_IMPORT = "runs while the package is imported"
 CONDITIONAL = "is defined under a condition, or twice"
 NO_NAME = "its name is no plain ASCII name"
+UNJUDGED = "no test can judge it"
 MAKES_NO_STUB = "cannot be cut out and put back unchanged"
 
 
