@@ -11,7 +11,7 @@ import typer
 
 from mge_ray.adapters.suite import SuiteError, import_package, run_suite
 from mge_ray.adapters.suite.suite_run import ImportFailure
-from mge_ray.pipeline.atomize import Atomized, AtomizeError, Entry, Observations, ProjectTree, atomize, read_project
+from mge_ray.pipeline.atomize import Atomized, AtomizeError, Observations, ProjectTree, atomize, read_project
 from mge_ray.pipeline.atomize.definitions import module_name, read_package
 from mge_ray.pipeline.atomize.summary import summary
 from mge_ray.pipeline.plan_file import MAX_PLAN_BYTES, dump_plan
@@ -26,10 +26,12 @@ def register(app: typer.Typer) -> None:
     @app.command("atomize")
     def command(
         package: Path = typer.Argument(..., metavar="PACKAGE_DIR", help="Folder with an __init__.py, or one .py file."),
-        tests: Path = typer.Option(None, help="The package's own tests: a folder or a file."),
+        tests: Path | None = typer.Option(None, help="The package's own tests: a folder or a file."),
         out: Path = typer.Option(..., help="Where the plan is written, as JSON."),
-        answers: Path = typer.Option(None, help="Where the original code is written, for `run --simulate`."),
-        include: list[Path] = typer.Option(None, help="A further file or folder the tests need; may be repeated."),
+        answers: Path | None = typer.Option(None, help="Where the original code is written, for `run --simulate`."),
+        include: list[Path] | None = typer.Option(
+            None, help="A further file or folder the tests need; may be repeated."
+        ),
         no_tests: bool = typer.Option(False, "--no-tests", help="Make a plan whose atoms no test judges."),
         allow_failing: bool = typer.Option(False, "--allow-failing", help="Leave out tests that fail already."),
         keep_weak: bool = typer.Option(False, "--keep-weak", help="Keep code that no test can judge in the skeleton."),
@@ -99,17 +101,17 @@ def _with_importable_skeleton(
     for _ in range(MOST_ROUNDS):
         made = atomize(tree, observed, timeout_s=check_s, keep_weak=keep_weak)
         _, failures = import_package(tree, made.plan.files, modules, timeout_s=timeout_s)
-        new = {one.entry for one in failures if one.module not in known and one.entry not in observed.entered_at_import}
-        if not new:
+        failures = tuple(one for one in failures if one.module not in known)
+        if not failures:
             return made
-        observed = replace(observed, entered_at_import=observed.entered_at_import | _entries(new))
+        called = frozenset(one.entry for one in failures) - observed.entered_at_import
+        if not called:
+            break
+        observed = replace(observed, entered_at_import=observed.entered_at_import | called)
     raise SuiteError(
-        f"{tree.name}: its skeleton still cannot be imported after {MOST_ROUNDS} rounds: {failures[0].error}"
+        f"{tree.name}: its skeleton cannot be imported: {failures[0].module}: {failures[0].error} "
+        f"({failures[0].entry.path}:{failures[0].entry.line}); leave that module out of the package"
     )
-
-
-def _entries(found: set[Entry]) -> frozenset[Entry]:
-    return frozenset(found)
 
 
 def _named(names: Sequence[str]) -> str:

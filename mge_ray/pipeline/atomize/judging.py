@@ -61,12 +61,19 @@ def line_map(units: Sequence[Unit]) -> LineMap:
     return LineMap(found, {path: frozenset(rows) for path, rows in one_liners.items()})
 
 
+def is_around(place: str, path: str) -> bool:
+    """Return whether what was collected at `place`, a file or a folder, was collected for the test file `path`."""
+    return place in {"", ".", path} or path.startswith(place.rstrip("/") + "/")
+
+
 def gather(observed: Observations, lines: LineMap) -> tuple[list[SuiteTest], list[str]]:
     """Return the test functions that pass, and the ids of those that do not."""
     at_collection = {path: lines.covered(ran, defining=True) for path, ran in observed.collected.items()}
     found: dict[str, list[tuple[str, frozenset[int], float]]] = {}
     for one in observed.tests:
-        covered = lines.covered(one.lines) | at_collection.get(one.node_id.partition("::")[0], frozenset())
+        path = one.node_id.partition("::")[0]
+        around = [units for place, units in at_collection.items() if is_around(place, path)]
+        covered = lines.covered(one.lines).union(*around)
         found.setdefault(one.base_id, []).append((one.outcome, covered, one.seconds))
     passing: list[SuiteTest] = []
     failing: list[str] = list(observed.uncollected)

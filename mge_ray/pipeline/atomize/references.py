@@ -245,11 +245,20 @@ class _Reader(ast.NodeVisitor):
                 key = info.find(name)
                 if key is not None:
                     self.add(key, EdgeKind.ATTRIBUTE, doubt)
+                    self._descriptors(key, doubt)
                 for below in info.below():
                     if name in below.members:
                         self.add(below.members[name], EdgeKind.ATTRIBUTE, max(doubt, Doubt.OVERRIDE))
             if value.own and not any(info.find(name) for name in wanted):
                 self._beside(info, wanted)
+
+    def _descriptors(self, key: Key, doubt: Doubt) -> None:
+        for value in self.resolver.decorating_classes(key):
+            info = self.resolver.class_at(value.key)
+            for name in ("__get__", "__set__", "__call__"):
+                target = info.find(name)
+                if target is not None:
+                    self.add(target, EdgeKind.DECORATOR, max(doubt, Doubt.OVERRIDE))
 
     def _beside(self, info: ClassInfo, names: Iterable[str]) -> None:
         """Note members that a mix-in's `self` has from classes it is mixed with."""

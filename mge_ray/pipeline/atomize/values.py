@@ -162,6 +162,12 @@ class Resolver:
             bases = scope.owner.bases if scope.owner else []
             return frozenset(Value("instance", base.key) for base in bases)
         found: set[Value] = set()
+        if isinstance(node.func, ast.Name) and node.func.id == "type" and len(node.args) == 1:
+            return frozenset(
+                value._replace(kind="class")
+                for value in self.evaluate(scope, node.args[0], depth - 1)
+                if value.kind == "instance"
+            )
         for value in self.evaluate(scope, node.func, depth - 1):
             if value.kind == "class":
                 found.add(Value("instance", value.key, value.own))
@@ -195,6 +201,8 @@ class Resolver:
 
     def _member(self, value: Value, name: str, depth: int) -> Values:
         info = self.class_at(value.key)
+        if name == "__class__":
+            return frozenset({value._replace(kind="class")})
         key = info.find(name)
         if key is None:
             return self._assigned(info, name, depth) if value.kind == "instance" else UNKNOWN
@@ -242,6 +250,13 @@ class Resolver:
             if isinstance(statement, ast.AnnAssign):
                 found |= self.annotated(scope, statement.annotation)
         return frozenset(found)
+
+    def decorating_classes(self, key: Key) -> Values:
+        """Return classes of the package that a member is decorated with: reading it may call their `__get__`."""
+        module = self._paths[key.path]
+        decorators = [one for node in module.functions.get(key.symbol, ()) for one in node.decorator_list]
+        found = [value for one in decorators for value in self.evaluate(Scope(module), one)]
+        return frozenset(value._replace(kind="instance") for value in found if value.kind == "class")
 
     def local_scope(
         self, outer: Scope, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, owner: ClassInfo | None
