@@ -68,7 +68,7 @@ def run_tests(request: dict[str, Any]) -> dict[str, Any]:
     import pytest  # noqa: PLC0415 - the same
 
     watch = coverage.Coverage(
-        data_file=None, include=[os.path.join(request["root"], path) for path in request["files"]], config_file=False
+        data_file=None, include=[str(Path(request["root"], path)) for path in request["files"]], config_file=False
     )
     plugin = Contexts(watch, request["root"])
     watch.start()
@@ -104,7 +104,7 @@ class Contexts:
 
     def pytest_runtest_protocol(self, item: Any) -> Any:  # noqa: ANN401
         """While a test runs, what runs is the test's."""
-        self._tests[item.nodeid] = {"outcome": "", "seconds": 0.0, "fixtures": []}
+        self._tests[item.nodeid] = {"outcome": "", "seconds": 0.0, "fixtures": [], "reports": 0}
         return (yield from self._within(f"test {item.nodeid}"))
 
     def pytest_runtest_setup(self, item: Any) -> Any:  # noqa: ANN401
@@ -117,7 +117,7 @@ class Contexts:
             self._tests[item.nodeid]["fixtures"] = [_fixture(one) for one in found if one.scope != "function"]
 
     def pytest_fixture_setup(self, fixturedef: Any) -> Any:  # noqa: ANN401
-        """What a shared fixture runs is every test's that uses it, not only the first one's."""
+        """Give what a shared fixture runs to every test that uses it, not only to the first one."""
         if fixturedef.scope == "function":
             return (yield)
         return (yield from self._within(f"fixture {_fixture(fixturedef)}"))
@@ -130,8 +130,9 @@ class Contexts:
 
     def pytest_runtest_logreport(self, report: Any) -> None:  # noqa: ANN401
         """Keep the worst of a test's phases; an expected failure counts as skipped."""
-        record = self._tests.setdefault(report.nodeid, {"outcome": "", "seconds": 0.0, "fixtures": []})
+        record = self._tests.setdefault(report.nodeid, {"outcome": "", "seconds": 0.0, "fixtures": [], "reports": 0})
         record["seconds"] += report.duration
+        record["reports"] += report.when == "call"
         if report.failed:
             record["outcome"] = "failed"
         elif (report.skipped or hasattr(report, "wasxfail")) and record["outcome"] != "failed":
@@ -143,7 +144,7 @@ class Contexts:
         """Return tests with their lines, and the lines of each file's collection."""
         by_context: dict[str, dict[str, list[int]]] = {}
         for path in data.measured_files():
-            name = path[len(self._root) :] if path.startswith(self._root) else path
+            name = path.removeprefix(self._root)
             for line, contexts in data.contexts_by_lineno(path).items():
                 for context in contexts:
                     by_context.setdefault(context, {}).setdefault(name, []).append(line)
@@ -158,6 +159,7 @@ class Contexts:
                     "node_id": node_id,
                     "outcome": record["outcome"] or "failed",
                     "seconds": record["seconds"],
+                    "reports": max(1, record["reports"]),
                     "lines": {name: sorted(numbers) for name, numbers in lines.items()},
                 }
             )

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class SuiteError(MgeRayError):
 
 @dataclass(frozen=True, slots=True)
 class ImportFailure:
-    """A module that could not be imported: what was raised, and the innermost function of the package it went through."""
+    """A module that could not be imported: what was raised, and the innermost function of the package on its way."""
 
     module: str
     error: str
@@ -79,11 +79,10 @@ def run_suite(tree: ProjectTree, *, timeout_s: float) -> SuiteRecord:
         }
         answer = _run(request, root, timeout_s, "the test suite")
     if answer["code"] in PYTEST_INTERNAL and not answer["tests"] and not answer["uncollected"]:
-        raise SuiteError(
-            f"pytest could not run {tree.tests!r} (its exit code is {answer['code']}); run it by hand to see"
-        )
+        raise SuiteError(f"pytest could not run {tree.tests!r} (exit code {answer['code']}); run it by hand to see")
     tests = [
-        ObservedTest(one["node_id"], one["outcome"], one["seconds"], _frozen(one["lines"])) for one in answer["tests"]
+        ObservedTest(one["node_id"], one["outcome"], one["seconds"], _frozen(one["lines"]), one["reports"])
+        for one in answer["tests"]
     ]
     collected = {path: _frozen(lines) for path, lines in answer["collected"].items()}
     return SuiteRecord(tuple(tests), collected, tuple((one["node_id"], one["error"]) for one in answer["uncollected"]))
@@ -138,10 +137,8 @@ def _run(request: Mapping[str, object], root: Path, timeout_s: float, what: str)
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the process and all it left running in its group."""
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     process.wait()
 
 

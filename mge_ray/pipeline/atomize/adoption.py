@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import networkx as nx
 
 from mge_ray.pipeline.atomize.graph import UnitGraph, belong_together, joined
+from mge_ray.pipeline.atomize.references import EdgeKind
 from mge_ray.pipeline.atomize.units import Unit
 
 MOST_LINES_TOGETHER = 30
@@ -26,12 +27,17 @@ def adopt(
     known: nx.DiGraph[int] = nx.DiGraph()
     known.add_nodes_from(range(len(graph.units)))
     known.add_edges_from((one.source, one.target) for one in graph.dependencies)
+    calls = {(one.source, one.target) for one in graph.dependencies if one.kind is not EdgeKind.TEST}
     groups = {index: [index] for index in range(len(graph.units))}
     tested = set(judged)
     for helper in reversed(list(nx.topological_sort(known))):
         if helper in tested or helper not in known:
             continue
-        callers = sorted(known.predecessors(helper), key=lambda one: (one not in tested, known.out_degree(one), one))
+        inside = groups[helper]
+        callers = [
+            one for one in known.predecessors(helper) if any((m, h) in calls for m in groups[one] for h in inside)
+        ]
+        callers = sorted(callers, key=lambda one: (one not in tested, known.out_degree(one), one))
         for caller in callers:
             members = _members(graph.units, groups[helper] + groups[caller])
             fits = belong_together(members) and sum(map(lines_of, members)) <= MOST_LINES_TOGETHER

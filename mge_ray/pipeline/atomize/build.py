@@ -56,7 +56,6 @@ def atomize(tree: ProjectTree, observed: Observations, *, timeout_s: float = 30.
     maker = _Maker(package, find_edges(package), kept)
     graph = maker.connected(units)
     adopted: list[tuple[Unit, ...]] = []
-    merged = list(graph.merged)
     if observed.tests:
         units, adopted = adopt(graph, _judged(graph, observed), maker.lines_of, maker.mergeable)
         graph = maker.connected(units)
@@ -71,7 +70,7 @@ def atomize(tree: ProjectTree, observed: Observations, *, timeout_s: float = 30.
             f"{tree.name}: no function or class can be an atom: all {len(kept)} run at import, are empty, conditional "
             "or judged by no test; see docs/atomize.md"
         )
-    return _Plan(tree, maker, graph, observed).build(timeout_s, [*merged, *graph.merged], adopted)
+    return _Plan(tree, maker, graph, observed).build(timeout_s, adopted)
 
 
 def _judged(graph: UnitGraph, observed: Observations) -> Mapping[int, Sequence[str]]:
@@ -88,6 +87,7 @@ class _Maker:
         self.edges = edges
         self.kept = kept
         self.answers: dict[Key, str] = {}
+        self.merged: dict[tuple[Unit, ...], None] = {}
 
     def lines_of(self, unit: Unit) -> int:
         """Count the lines of code that an answer has."""
@@ -108,6 +108,7 @@ class _Maker:
             lost = _lost(self.modules, graph, self.answers)
             self.kept += [Kept(key, MAKES_NO_STUB) for key in sorted(unusable | lost)]
             if not lost:
+                self.merged.update(dict.fromkeys(graph.merged))
                 return graph
             left = [unit for unit in left if unit.key not in lost]
 
@@ -141,9 +142,7 @@ class _Plan:
         self._ids = [one if len(one) <= ID_CHARS and one.isascii() else f"unit:{n}" for n, one in enumerate(self._ids)]
         self._lines = [maker.lines_of(unit) for unit in graph.units]
 
-    def build(
-        self, timeout_s: float, merged: Sequence[tuple[Unit, ...]], adopted: Sequence[tuple[Unit, ...]]
-    ) -> Atomized:
+    def build(self, timeout_s: float, adopted: Sequence[tuple[Unit, ...]]) -> Atomized:
         """Assign tests, make atoms and waves, check the whole."""
         passing, failing = gather(self._observed, line_map(self._graph.units))
         lean(self._graph, passing)
@@ -174,7 +173,7 @@ class _Plan:
             kept=tuple(sorted(self._maker.kept, key=lambda one: one.key)),
             edges=Counter(edge.kind.value for edge in self._maker.edges),
             doubtful_edges=sum(edge.doubt > 0 for edge in self._maker.edges),
-            merged=_symbols(merged),
+            merged=_symbols(list(self._maker.merged)),
             adopted=_symbols(adopted),
             cut=tuple(map(self._shown, self._graph.cut)),
             weak=tuple(atom.id for atom in plan.atoms if not atom.tests),

@@ -90,7 +90,7 @@ def _contract(units: Sequence[Unit], edges: Iterable[Edge]) -> list[Dependency]:
 def _reached(
     key: Key, outgoing: Mapping[Key, Sequence[Edge]], owner: Mapping[Key, int]
 ) -> dict[int, tuple[Doubt, EdgeKind]]:
-    """Return the units reached from a node without passing through another unit; a path is as sure as its worst edge."""
+    """Return the units reached from a node through no other unit; a path is as sure as its least sure edge."""
     reached: dict[int, tuple[Doubt, EdgeKind]] = {}
     best: dict[Key, Doubt] = {key: Doubt.NONE}
     pending: list[tuple[Key, Doubt, EdgeKind | None]] = [(key, Doubt.NONE, None)]

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import networkx as nx
 
 from mge_ray.pipeline.atomize.graph import Dependency, UnitGraph
-from mge_ray.pipeline.atomize.observations import Observations
+from mge_ray.pipeline.atomize.observations import Observations, ObservedTest
 from mge_ray.pipeline.atomize.references import Doubt, EdgeKind
 from mge_ray.pipeline.atomize.units import Unit, body_lines
 
 MOST_TESTS_OF_AN_ATOM = 8
 MOST_TESTS_OF_A_WAVE = 200
 MOST_ADDED = 6
+MOST_REPORTS = 400  # of the tests of one atom or wave, subtests and parameters included: a check's record is bounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class SuiteTest:
     node_id: str
     covered: frozenset[int]
     seconds: float
+    reports: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +71,22 @@ def is_around(place: str, path: str) -> bool:
 def gather(observed: Observations, lines: LineMap) -> tuple[list[SuiteTest], list[str]]:
     """Return the test functions that pass, and the ids of those that do not."""
     at_collection = {path: lines.covered(ran, defining=True) for path, ran in observed.collected.items()}
-    found: dict[str, list[tuple[str, frozenset[int], float]]] = {}
+    found: dict[str, list[tuple[ObservedTest, frozenset[int]]]] = {}
     for one in observed.tests:
         path = one.node_id.partition("::")[0]
         around = [units for place, units in at_collection.items() if is_around(place, path)]
         covered = lines.covered(one.lines).union(*around)
-        found.setdefault(one.base_id, []).append((one.outcome, covered, one.seconds))
+        found.setdefault(one.base_id, []).append((one, covered))
     passing: list[SuiteTest] = []
     failing: list[str] = list(observed.uncollected)
     for node_id, runs in found.items():
-        outcomes = {outcome for outcome, _, _ in runs}
+        outcomes = {one.outcome for one, _ in runs}
         if "failed" in outcomes:
             failing.append(node_id)
         elif "passed" in outcomes:
-            covered = frozenset(unit for _, units, _ in runs for unit in units)
-            passing.append(SuiteTest(node_id, covered, sum(seconds for _, _, seconds in runs)))
+            covered = frozenset(unit for _, units in runs for unit in units)
+            seconds, reports = (sum(one.seconds for one, _ in runs), sum(one.reports for one, _ in runs))
+            passing.append(SuiteTest(node_id, covered, seconds, reports))
     return passing, failing
 
 
@@ -93,6 +96,7 @@ def lean(graph: UnitGraph, tests: Sequence[SuiteTest]) -> int:
     `next(peekable)` says something about `__next__` only once `__init__` is there, though neither calls the other.
     The test that needs the fewest additions is taken, as long as they close no cycle.
     """
+    tests = [test for test in tests if test.reports <= MOST_REPORTS]
     judged = {unit for test in tests if (unit := top_of(test, graph.closures())) is not None}
     known: nx.DiGraph[int] = nx.DiGraph()
     known.add_nodes_from(range(len(graph.units)))
@@ -134,13 +138,19 @@ def assign(
             own.setdefault(top, []).append(test)
         elif test.covered:
             shared.setdefault(max(wave_of[unit] for unit in test.covered), []).append(test)
-    of_unit = {unit: _best(found, MOST_TESTS_OF_AN_ATOM) for unit, found in own.items()}
+    of_unit = {unit: best for unit, found in own.items() if (best := _best(found, MOST_TESTS_OF_AN_ATOM))}
     return of_unit, {wave: _best(found, MOST_TESTS_OF_A_WAVE) for wave, found in shared.items()}
 
 
 def _best(tests: Sequence[SuiteTest], most: int) -> list[str]:
     ordered = sorted(tests, key=lambda one: (len(one.covered), one.seconds, one.node_id))
-    return [test.node_id for test in ordered[:most]]
+    chosen: list[str] = []
+    left = MOST_REPORTS
+    for test in ordered:
+        if test.reports <= left and len(chosen) < most:
+            chosen.append(test.node_id)
+            left -= test.reports
+    return chosen
 
 
 def whole_files(passing: Sequence[SuiteTest], failing: Sequence[str]) -> list[str]:

@@ -20,12 +20,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ObservedTest:
-    """One test as it ran. `lines` are those of the package that ran for it, by file; a skip or xfail is "skipped"."""
+    """One test as it ran. `lines` are those of the package that ran for it, by file; a skip or xfail is "skipped".
+
+    `reports` counts what pytest reports of it: itself and its subtests.
+    """
 
     node_id: str
     outcome: Outcome
     seconds: float = 0.0
     lines: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    reports: int = 1
 
     @property
     def base_id(self) -> str:

@@ -71,20 +71,25 @@ class _Stubber(cst.CSTTransformer):
         self._seen: Counter[str] = Counter()
         self._replaced: list[bool] = []
 
-    def visit_ClassDef(self, node: cst.ClassDef) -> None:
+    def visit_ClassDef(self, node: cst.ClassDef) -> None:  # noqa: N802 - libcst's name
         self._path.append(node.name.value)
 
-    def leave_ClassDef(self, original_node: cst.ClassDef, updated_node: cst.ClassDef) -> cst.ClassDef:
+    def leave_ClassDef(  # noqa: N802 - libcst's name
+        self, original_node: cst.ClassDef, updated_node: cst.ClassDef
+    ) -> cst.ClassDef:
+        del original_node
         self._path.pop()
         return updated_node
 
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:  # noqa: N802 - libcst's name
         self._path.append(node.name.value)
         name = ".".join(self._path)
         self._replaced.append((name, self._seen[name]) in self._places)
         self._seen[name] += 1
 
-    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+    def leave_FunctionDef(  # noqa: N802 - libcst's name
+        self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef
+    ) -> cst.FunctionDef:
         self._path.pop()
         return updated_node.with_changes(body=_stubbed(original_node.body)) if self._replaced.pop() else updated_node
 

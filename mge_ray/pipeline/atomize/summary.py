@@ -20,25 +20,23 @@ def summary(made: Atomized, tree: ProjectTree) -> str:
     own = sum(len(atom.tests) for atom in plan.atoms)
     of_waves = sum(len(wave.tests) for wave in plan.waves)
     reasons = Counter(one.reason for one in made.kept)
-    lines = [
-        f"plan        {plan.name}: {len(plan.atoms)} atoms in {len(waves)} waves (widest {max(waves)}), {len(plan.files)} files",
-        f"lines       {_distribution(list(made.lines.values()))}",
-        f"kept        {len(made.kept)} symbols: {_counted(reasons)}" if made.kept else "kept        nothing",
-        f"edges       {sum(made.edges.values())}: {_counted(made.edges)}; {made.doubtful_edges} of them uncertain",
-        f"depends on  {sum(made.dependencies.values())}: {_counted(made.dependencies)}; {made.helped} atoms wait for others "
-        "only so that a test can judge them",
-        f"cycles      {len(made.merged)} merged into one atom{_listed([' + '.join(one) for one in made.merged])}; "
-        f"{len(made.cut)} edges cut{_listed(made.cut)}",
-        f"together    {len(made.adopted)} helpers without a test joined to a caller"
-        f"{_listed([' + '.join(one) for one in made.adopted])}",
-        f"tests       {made.passing} pass: {own} judge atoms, {of_waves} wait for a wave, {made.untraced} run no atom",
-    ]
-    if made.failing:
-        lines.append(f"failing     {len(made.failing)} left out{_listed(made.failing)}")
-    lines.append(f"weak        {len(made.weak)} atoms have no test of their own{_listed(made.weak)}")
-    if tree.left_out:
-        lines.append(f"left out    {len(tree.left_out)} files that are no text{_listed(tree.left_out)}")
-    return "\n".join(lines)
+    merged = _listed([" + ".join(one) for one in made.merged])
+    adopted = _listed([" + ".join(one) for one in made.adopted])
+    needed = sum(made.dependencies.values())
+    told = {
+        "plan": f"{plan.name}: {len(plan.atoms)} atoms in {len(waves)} waves (widest {max(waves)})",
+        "lines": _distribution(list(made.lines.values())),
+        "kept": f"{len(made.kept)} symbols: {_counted(reasons)}" if made.kept else "nothing",
+        "edges": f"{sum(made.edges.values())}: {_counted(made.edges)}; {made.doubtful_edges} of them uncertain",
+        "depends on": f"{needed}: {_counted(made.dependencies)}; {made.helped} atoms wait for others only to be judged",
+        "cycles": f"{len(made.merged)} merged into one atom{merged}; {len(made.cut)} edges cut{_listed(made.cut)}",
+        "together": f"{len(made.adopted)} times helpers without a test with a caller{adopted}",
+        "tests": f"{made.passing} pass: {own} judge atoms, {of_waves} wait for a wave, {made.untraced} run no atom",
+        "failing": f"{len(made.failing)} left out{_listed(made.failing)}" if made.failing else "",
+        "weak": f"{len(made.weak)} atoms have no test of their own{_listed(made.weak)}",
+        "left out": f"{len(tree.left_out)} files that are no text{_listed(tree.left_out)}" if tree.left_out else "",
+    }
+    return "\n".join(f"{head:12}{text}" for head, text in told.items() if text)
 
 
 def _distribution(lines: Sequence[int]) -> str:

@@ -86,7 +86,9 @@ class Resolver:
             return scope.names[name]
         return self.in_module(scope.module.name, name)
 
-    def evaluate(self, scope: Scope, node: ast.expr | None, depth: int = DEPTH) -> Values:
+    def evaluate(  # noqa: PLR0911 - one for each kind of expression
+        self, scope: Scope, node: ast.expr | None, depth: int = DEPTH
+    ) -> Values:
         """Return what the expression may be, nothing where it is not evident."""
         if node is None or depth == 0:
             return UNKNOWN
