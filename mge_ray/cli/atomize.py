@@ -9,8 +9,7 @@ from pathlib import Path
 
 import typer
 
-from mge_ray.adapters.suite import SuiteError, import_package, run_suite
-from mge_ray.adapters.suite.suite_run import ImportFailure
+from mge_ray.adapters.suite import ImportFailure, SuiteError, import_package, run_suite, tried_in_sandbox
 from mge_ray.pipeline.atomize import Atomized, AtomizeError, Observations, ProjectTree, atomize, read_project
 from mge_ray.pipeline.atomize.definitions import module_name, read_package
 from mge_ray.pipeline.atomize.summary import summary
@@ -44,11 +43,21 @@ def register(app: typer.Typer) -> None:
         tree = read_project(package, None if no_tests else tests, include or ())
         read_package(tree)
         observed = _observe(tree, timeout, allow_failing=allow_failing)
+        kept_tests, refused = tried_in_sandbox(tree, observed.tests, wall_s=check_timeout)
+        if observed.tests and not any(one.outcome == "passed" for one in kept_tests):
+            raise AtomizeError(
+                f"{tree.tests}: no test passes in the sandbox; `mge-ray doctor` says what it can do here"
+            )
+        observed = replace(observed, tests=kept_tests)
         made = _with_importable_skeleton(tree, observed, timeout, check_timeout, keep_weak=keep_weak)
         _write(out, dump_plan(made.plan))
         if answers is not None:
             _write(answers, json.dumps(dict(made.answers), indent=1) + "\n")
         typer.echo(summary(made, tree))
+        if refused:
+            typer.echo(
+                f"{'sandbox':12}{len(refused)} tests pass here but not in the sandbox; left out ({_named(refused)})"
+            )
 
 
 def _observe(tree: ProjectTree, timeout_s: float, *, allow_failing: bool) -> Observations:

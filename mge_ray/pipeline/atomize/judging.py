@@ -19,7 +19,7 @@ from mge_ray.pipeline.atomize.units import Unit, body_lines
 MOST_TESTS_OF_AN_ATOM = 8
 MOST_TESTS_OF_A_WAVE = 200
 MOST_ADDED = 6
-MOST_REPORTS = 400  # of the tests of one atom or wave, subtests and parameters included: a check's record is bounded
+MOST_REPORTS = 300  # of the tests of one atom or wave, subtests and parameters included: a check's record is bounded
 
 
 @dataclass(frozen=True, slots=True)
