@@ -114,7 +114,7 @@ def test_a_test_the_sandbox_forbids_judges_nothing(cli, project, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("core", "tests", "options", "expected"),
+    "case",
     [
         ("def f(:\n", TESTS, (), "pkg/core.py:1: is not valid Python"),
         ("import no_such_thing\n", TESTS, (), "install 'no_such_thing' beside mge-ray"),
@@ -128,7 +128,8 @@ def test_a_test_the_sandbox_forbids_judges_nothing(cli, project, tmp_path):
     ],
     ids=["syntax", "missing", "exit", "killed", "empty", "skipped", "uncollected", "endless", "nothing"],
 )
-def test_bad_input_is_one_line_and_exit_code_2(cli, project, core, tests, options, expected):
+def test_bad_input_is_one_line_and_exit_code_2(cli, project, case):
+    core, tests, options, expected = case
     project(core, tests)
     ran = cli("atomize", "pkg", "--tests", "tests", "--out", "plan.json", *options)
     assert ran.code == 2, ran.out

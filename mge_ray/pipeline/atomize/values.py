@@ -258,7 +258,10 @@ class Resolver:
         module = self._paths[key.path]
         decorators = [one for node in module.functions.get(key.symbol, ()) for one in node.decorator_list]
         found = [value for one in decorators for value in self.evaluate(Scope(module), one)]
-        return frozenset(value._replace(kind="instance") for value in found if value.kind == "class")
+        made = [one for value in found if value.kind == "function" for one in self.returned(value.key)]
+        return frozenset(
+            value._replace(kind="instance") for value in [*found, *made] if value.kind in {"class", "instance"}
+        )
 
     def local_scope(
         self, outer: Scope, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, owner: ClassInfo | None

@@ -78,7 +78,7 @@ def test_one_line_functions_and_crlf_survive():
         + LARGE
         + "    def f(self):\n        '''Doc.\n\n            deep\n        '''\n        return '''\nx\n'''\n",
         "class A:\n" + LARGE + "    __slots__ = ()\n    @staticmethod\n    def f(*, a=1):\n        yield a\n",
-        "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n    def twice(self):\n        return 2 * self.x\n",
+        "import dataclasses as d\n@d.dataclass\nclass P:\n    x: int\n    def two(self):\n        return 2 * self.x\n",
         "class O:\n"
         + LARGE
         + "    class I:\n"
@@ -207,7 +207,8 @@ def test_imports_are_followed_through_re_exports_and_stars():
 
 
 def test_decorators_defaults_and_locals_that_hide_names_are_told_apart():
-    text = "def a():\n    return 1\ndef b(f):\n    return f\ndef c(x=a):\n    b = x\n    return b\n@b\ndef d():\n    return 2\n"
+    text = "def a():\n    return 1\ndef b(f):\n    return f\ndef c(x=a):\n    b = x\n    return b\n"
+    text += "@b\ndef d():\n    return 2\n"
     result = made(text)
     assert rests_on(result.plan, "c") == {"a"}
     assert rests_on(result.plan, "d") == {"b"}
