@@ -1,0 +1,224 @@
+"""A Masterplan from a project and what was observed of it; owns the order of the steps and the atoms' fields."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mge_ray.domain.atom import AtomicUnit
+from mge_ray.domain.plan import ExecutionWave, Masterplan, ValidationPlan, checked_plan, compute_waves
+from mge_ray.pipeline.atomize.adoption import adopt
+from mge_ray.pipeline.atomize.answers import altered, answer_of, defines_of
+from mge_ray.pipeline.atomize.definitions import Key, Module, Package, module_name, read_package
+from mge_ray.pipeline.atomize.describe import complexity_of, describe, signature_of
+from mge_ray.pipeline.atomize.graph import Dependency, UnitGraph, connect
+from mge_ray.pipeline.atomize.judging import assign, gather, lean, line_map, whole_files
+from mge_ray.pipeline.atomize.observations import Observations
+from mge_ray.pipeline.atomize.project_tree import AtomizeError, ProjectTree
+from mge_ray.pipeline.atomize.references import Edge, EdgeKind, find_edges
+from mge_ray.pipeline.atomize.stubs import stub_module
+from mge_ray.pipeline.atomize.units import MAKES_NO_STUB, UNJUDGED, Kept, Unit, code_lines, find_units
+from mge_ray.pipeline.workspace import Piece
+
+ID_CHARS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Atomized:
+    """The plan, the original code by atom id, and what is to be told about how it came to be."""
+
+    plan: Masterplan
+    answers: Mapping[str, str]
+    lines: Mapping[str, int]
+    kept: tuple[Kept, ...]
+    edges: Mapping[str, int]
+    doubtful_edges: int
+    merged: tuple[tuple[str, ...], ...]
+    adopted: tuple[tuple[str, ...], ...]
+    cut: tuple[str, ...]
+    weak: tuple[str, ...]
+    failing: tuple[str, ...]
+    passing: int
+    untraced: int
+    helped: int
+    dependencies: Mapping[str, int]
+
+
+def atomize(tree: ProjectTree, observed: Observations, *, timeout_s: float = 30.0, keep_weak: bool = False) -> Atomized:
+    """Make the plan; raises AtomizeError where nothing can be made an atom, PlanError where a plan's limits are hit.
+
+    With `keep_weak`, what no test can judge stays in the skeleton instead of becoming an atom.
+    """
+    package = read_package(tree)
+    units, kept = find_units(package, observed.entered_at_import)
+    maker = _Maker(package, find_edges(package), kept)
+    graph = maker.connected(units)
+    adopted: list[tuple[Unit, ...]] = []
+    if observed.tests:
+        units, adopted = adopt(graph, _judged(graph, observed), maker.lines_of, maker.mergeable)
+        graph = maker.connected(units)
+        while keep_weak:
+            weak = {unit.key for n, unit in enumerate(graph.units) if n not in _judged(graph, observed)}
+            if not weak:
+                break
+            kept += [Kept(key, UNJUDGED) for key in sorted(weak)]
+            graph = maker.connected([unit for unit in graph.units if unit.key not in weak])
+    if not graph.units:
+        raise AtomizeError(
+            f"{tree.name}: no function or class can be an atom: all {len(kept)} run at import, are empty, conditional "
+            "or judged by no test; see docs/atomize.md"
+        )
+    return _Plan(tree, maker, graph, observed).build(timeout_s, adopted)
+
+
+def _judged(graph: UnitGraph, observed: Observations) -> Mapping[int, Sequence[str]]:
+    passing, _ = gather(observed, line_map(graph.units))
+    lean(graph, passing)
+    return assign(passing, graph.closures(), [0] * len(graph.units))[0]
+
+
+class _Maker:
+    """Connects units, and knows which code can be cut out and put back."""
+
+    def __init__(self, package: Package, edges: set[Edge], kept: list[Kept]) -> None:
+        self.modules = package.by_path()
+        self.edges = edges
+        self.kept = kept
+        self.answers: dict[Key, str] = {}
+        self.merged: dict[tuple[Unit, ...], None] = {}
+
+    def lines_of(self, unit: Unit) -> int:
+        """Count the lines of code that an answer has."""
+        return sum(code_lines(node, self.modules[unit.key.path].text) for node in unit.nodes)
+
+    def mergeable(self, unit: Unit) -> bool:
+        """Return whether the unit's code can be one answer."""
+        return answer_of(self.modules[unit.key.path], unit) is not None
+
+    def connected(self, units: Sequence[Unit]) -> UnitGraph:
+        """Connect the units whose code can be cut out and put back; the others are kept."""
+        left = list(units)
+        while True:
+            unusable = {unit.key for unit in left if not self.mergeable(unit)}
+            left = [unit for unit in left if unit.key not in unusable]
+            graph = connect(left, self.edges, self.lines_of, self.mergeable)
+            self.answers = {unit.key: answer_of(self.modules[unit.key.path], unit) or "" for unit in graph.units}
+            lost = _lost(self.modules, graph, self.answers)
+            self.kept += [Kept(key, MAKES_NO_STUB) for key in sorted(unusable | lost)]
+            if not lost:
+                self.merged.update(dict.fromkeys(graph.merged))
+                return graph
+            left = [unit for unit in left if unit.key not in lost]
+
+
+def _lost(modules: Mapping[str, Module], graph: UnitGraph, answers: Mapping[Key, str]) -> set[Key]:
+    by_path: dict[str, list[Unit]] = {}
+    for unit in graph.units:
+        by_path.setdefault(unit.key.path, []).append(unit)
+    lost: set[Key] = set()
+    for path, units in by_path.items():
+        stubbed = stub_module(modules[path], [function for unit in units for function in unit.functions])
+        pieces = [Piece(unit.key.symbol, answers[unit.key], (), defines_of(unit)) for unit in units]
+        lost |= {Key(path, symbol) for symbol in altered(modules[path], stubbed, pieces)}
+    return lost
+
+
+def _symbols(groups: Sequence[tuple[Unit, ...]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(unit.key.symbol for unit in group) for group in groups)
+
+
+class _Plan:
+    """One plan in the making."""
+
+    def __init__(self, tree: ProjectTree, maker: _Maker, graph: UnitGraph, observed: Observations) -> None:
+        self._tree = tree
+        self._maker = maker
+        self._modules = maker.modules
+        self._graph = graph
+        self._observed = observed
+        self._ids = [f"{module_name(unit.key.path)}:{unit.key.symbol}" for unit in graph.units]
+        self._ids = [one if len(one) <= ID_CHARS and one.isascii() else f"unit:{n}" for n, one in enumerate(self._ids)]
+        self._lines = [maker.lines_of(unit) for unit in graph.units]
+
+    def build(self, timeout_s: float, adopted: Sequence[tuple[Unit, ...]]) -> Atomized:
+        """Assign tests, make atoms and waves, check the whole."""
+        passing, failing = gather(self._observed, line_map(self._graph.units))
+        lean(self._graph, passing)
+        targets = self._graph.targets()
+        atoms = [self._atom(index, targets[index]) for index in range(len(self._graph.units))]
+        waves = compute_waves(atoms)
+        place = {atom_id: wave.wave_id for wave in waves for atom_id in wave.atom_ids}
+        of_unit, of_wave = assign(passing, self._graph.closures(), [place[one] for one in self._ids])
+        atoms = [atom.model_copy(update={"tests": tuple(of_unit.get(n, ()))}) for n, atom in enumerate(atoms)]
+        plan = checked_plan(
+            {
+                "name": self._tree.name,
+                "description": self._description(),
+                "atoms": tuple(atoms),
+                "files": self._files(),
+                "execution_plan": tuple(
+                    ExecutionWave(wave_id=w.wave_id, atom_ids=w.atom_ids, tests=tuple(of_wave.get(w.wave_id, ())))
+                    for w in waves
+                ),
+                "acceptance_tests": self._acceptance(whole_files(passing, failing), failing),
+                "validation": ValidationPlan(check_timeout_s=timeout_s),
+            }
+        )
+        return Atomized(
+            plan=plan,
+            answers={self._ids[n]: self._maker.answers[unit.key] for n, unit in enumerate(self._graph.units)},
+            lines=dict(zip(self._ids, self._lines, strict=True)),
+            kept=tuple(sorted(self._maker.kept, key=lambda one: one.key)),
+            edges=Counter(edge.kind.value for edge in self._maker.edges),
+            doubtful_edges=sum(edge.doubt > 0 for edge in self._maker.edges),
+            merged=_symbols(list(self._maker.merged)),
+            adopted=_symbols(adopted),
+            cut=tuple(map(self._shown, self._graph.cut)),
+            weak=tuple(atom.id for atom in plan.atoms if not atom.tests),
+            failing=tuple(failing),
+            passing=len(passing),
+            helped=len({one.source for one in self._graph.dependencies if one.kind is EdgeKind.TEST}),
+            dependencies=Counter(one.kind.value for one in self._graph.dependencies),
+            untraced=sum(not test.covered for test in passing),
+        )
+
+    def _shown(self, one: Dependency) -> str:
+        return f"{self._ids[one.source]} -> {self._ids[one.target]} ({one.kind.value}, {one.doubt.name.lower()})"
+
+    def _atom(self, index: int, targets: set[int]) -> AtomicUnit:
+        unit = self._graph.units[index]
+        leaf = unit.key.symbol.rpartition(".")[2]
+        last = [node for node in unit.nodes if node.name == leaf][-1]
+        rests_on = [self._graph.units[target].key.symbol for target in sorted(targets)]
+        return AtomicUnit(
+            id=self._ids[index],
+            description=describe(unit, rests_on),
+            file=unit.key.path,
+            symbol=unit.key.symbol,
+            signature=signature_of(last),
+            depends_on=tuple(self._ids[target] for target in sorted(targets)),
+            defines=defines_of(unit),
+            complexity=complexity_of(unit, self._lines[index]),
+            estimated_loc=min(self._lines[index], 10_000),
+        )
+
+    def _files(self) -> dict[str, str]:
+        files = dict(self._tree.files)
+        inside: dict[str, list[Unit]] = {}
+        for unit in self._graph.units:
+            inside.setdefault(unit.key.path, []).append(unit)
+        for path, units in inside.items():
+            files[path] = stub_module(self._modules[path], [function for unit in units for function in unit.functions])
+        return files
+
+    def _acceptance(self, passing: Sequence[str], failing: Sequence[str]) -> tuple[str, ...]:
+        if not passing or self._tree.tests is None:
+            return ()
+        return tuple(passing) if failing else (self._tree.tests,)
+
+    def _description(self) -> str:
+        top = min(self._modules.values(), key=lambda one: (len(one.name), one.name))
+        docstring = ast.get_docstring(top.tree) or ""
+        return f"The Python package {self._tree.name}.\n\n{docstring[:4_000]}".strip()
