@@ -50,6 +50,10 @@ class Source:
         """Return a path below the root as the root sees it."""
         return path.relative_to(self.root).as_posix()
 
+    def place(self, name: str) -> Path:
+        """Return where a plan's file lies; a plan knows its package's own folder, and `src` around it."""
+        return self.package.parent / (name.removeprefix("src/") if self.package.parent.name == "src" else name)
+
 
 def fetch(name: str, folder: Path) -> Path:
     """Download the newest source distribution of `name` and unpack it below `folder`; return its root."""
@@ -152,27 +156,22 @@ def _test_files(folder: Path) -> Iterable[Path]:
 
 
 def replaced(source: Source, files: Mapping[str, str], target: Path) -> Source:
-    """Copy the source distribution with the package's Python files taken out and `files` put in their place.
+    """Copy the source distribution with the package's Python files taken out and a plan's `files` put in their place.
 
-    `files` are those of a plan, relative to the folder the package is imported from. The tests, and every file that
-    is not Python, stay those of the source distribution: the output brings nothing but code.
+    The tests, and every file that is not Python, stay those of the source distribution: only code is judged.
     """
-    shutil.copytree(source.root, target)
-    package, tests = (target / source.inside(path) for path in (source.package, source.tests))
-    for path in [package] if package.is_file() else list(package.rglob("*.py")):
-        if not path.is_relative_to(tests) and not _is_test(path.relative_to(package.parent)):
+    shutil.copytree(source.root, target, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = Source(source.name, target, *(target / source.inside(path) for path in (source.package, source.tests)))
+    for path in [copy.package] if copy.package.is_file() else list(copy.package.rglob("*.py")):
+        if not path.is_relative_to(copy.tests):
             path.unlink()
     for name, text in files.items():
-        place = package.parent / name
-        mine = place == package or place.is_relative_to(package)
-        if mine and place.suffix == ".py" and not place.exists():
+        place = copy.place(name)
+        mine = place == copy.package or place.is_relative_to(copy.package)
+        if mine and place.suffix == ".py" and not place.is_relative_to(copy.tests):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(text, encoding="utf-8")
-    return Source(source.name, target, package, tests)
-
-
-def _is_test(path: Path) -> bool:
-    return any(part in TEST_FOLDERS for part in path.parts)
+    return copy
 
 
 def run_suite(
