@@ -36,6 +36,7 @@ __all__ = [
     "build_traced",
     "build_workspace",
     "place",
+    "place_all",
     "write_project",
 ]
 
@@ -98,6 +99,11 @@ def place(module_text: str, symbol: str, code: str, imports: Sequence[str] = (),
     """
     piece = Piece(symbol=symbol, code=code, imports=tuple(imports), defines=tuple(defines))
     return _place_all(module_text, [piece], traced=None)[0]
+
+
+def place_all(module_text: str, pieces: Sequence[Piece]) -> str:
+    """Return the module with every piece in its place; raises PlacementError."""
+    return _place_all(module_text, pieces, traced=None)[0]
 
 
 def build_workspace(files: Mapping[str, str], placed: Iterable[tuple[AtomicUnit, str]]) -> dict[str, str]:

@@ -1,0 +1,148 @@
+"""A unit's original code as an answer: cut out, shifted to column 1, and put back by `workspace.place`.
+
+Nothing is trusted to survive that: a unit whose code does not come back as the same syntax is not made an atom.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Sequence
+
+from mge_ray.pipeline.atomize.definitions import Module
+from mge_ray.pipeline.atomize.units import Unit
+from mge_ray.pipeline.code_layout import (
+    Definition,
+    PlacementError,
+    first_line,
+    is_docstring,
+    last_line,
+    parse_quietly,
+    read_layout,
+    split_lines,
+    string_lines,
+)
+from mge_ray.pipeline.workspace import Piece, place, place_all
+
+
+def answer_of(module: Module, unit: Unit) -> str | None:
+    """Return the unit's code as an answer, or None where several definitions cannot become one."""
+    lines = split_lines(module.text.removeprefix("\ufeff"))
+    pieces = ["".join(lines[first_line(node) : last_line(node) + 1]) for node in unit.nodes]
+    nested = "." in unit.key.symbol
+    shifted = [_shifted(piece) if nested else piece for piece in pieces]
+    blank = "\n" if nested else "\n\n"
+    code = blank.join(one if one.endswith("\n") else one + "\n" for one in shifted)
+    return code if len(unit.nodes) == 1 or _comes_back(module, unit, code) else None
+
+
+def altered(module: Module, stubbed: str, pieces: Sequence[Piece]) -> set[str]:
+    """Return the symbols whose code does not come back when all pieces are placed into the module's stubs."""
+    rebuilt = stubbed
+    try:
+        rebuilt = place_all(stubbed, pieces)
+        after = _by_symbol(parse_quietly(rebuilt.removeprefix("\ufeff"))[0])
+    except (PlacementError, SyntaxError, ValueError, RecursionError, MemoryError):
+        after = {}
+    before = _by_symbol(module.tree)
+    return {piece.symbol for piece in pieces if before.get(piece.symbol) != after.get(piece.symbol)}
+
+
+def defines_of(unit: Unit) -> tuple[str, ...]:
+    """Return the symbols a merged unit defines besides its own."""
+    if any(isinstance(node, ast.ClassDef) for node in unit.nodes):
+        return ()
+    return tuple(key.symbol for key in unit.members if key != unit.key)
+
+
+def _shifted(piece: str) -> str:
+    """Return a method's code at column 1; lines inside strings keep their place unless they are a docstring's."""
+    lines = split_lines(piece)
+    indent = lines[0][: len(lines[0]) - len(lines[0].lstrip(" \t"))]
+    fixed = {row - 1 for row in string_lines("if 1:\n" + piece)} if indent else set()
+    return "".join(line if row in fixed else _without(line, indent) for row, line in enumerate(lines, start=1))
+
+
+def _without(line: str, indent: str) -> str:
+    common = 0
+    while common < min(len(line), len(indent)) and line[common] == indent[common]:
+        common += 1
+    return line[common:]
+
+
+def _comes_back(module: Module, unit: Unit, code: str) -> bool:
+    """Return whether placing the code over the original gives the original: the order of merged parts aside."""
+    symbols = [unit.key.symbol, *defines_of(unit)]
+    try:
+        placed = place(module.text, unit.key.symbol, code, (), defines_of(unit))
+        before, after = read_layout(module.text.removeprefix("\ufeff")), read_layout(placed.removeprefix("\ufeff"))
+        tree = parse_quietly(placed.removeprefix("\ufeff"))[0]
+    except (PlacementError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    if before.spans.keys() != after.spans.keys():
+        return False
+    if sorted(_dumps(tree)) != sorted(_dumps(module.tree)):
+        return False
+    return _moves_freely(module, unit, symbols)
+
+
+def _by_symbol(tree: ast.Module) -> dict[str, list[str]]:
+    """Return the syntax of every definition, docstrings as `inspect.cleandoc` makes them."""
+    found: dict[str, list[str]] = {}
+
+    def walk(body: Sequence[ast.stmt], prefix: str) -> None:
+        for node in body:
+            if isinstance(node, Definition):
+                found.setdefault(prefix + node.name, []).append(_plain(node))
+            if isinstance(node, ast.ClassDef):
+                walk(node.body, f"{prefix}{node.name}.")
+
+    walk(tree.body, "")
+    return found
+
+
+def _plain(node: ast.stmt) -> str:
+    copied = copy.deepcopy(node)
+    for inner in ast.walk(copied):
+        if isinstance(inner, Definition) and is_docstring(inner.body[0]):
+            text = ast.get_docstring(inner) or ""
+            inner.body[0] = ast.Expr(ast.Constant(text))
+    return ast.dump(copied)
+
+
+def _dumps(tree: ast.Module) -> list[str]:
+    """Return the module's statements one by one, those of classes too."""
+    found: list[str] = []
+    pending: list[ast.stmt] = list(tree.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.ClassDef):
+            pending += node.body
+        else:
+            found.append(ast.dump(node))
+    return found
+
+
+def _moves_freely(module: Module, unit: Unit, symbols: Sequence[str]) -> bool:
+    """Return whether the later parts may stand where the first one does.
+
+    They move up, past what stands between. That is safe where nothing of theirs runs when they are defined.
+    """
+    first, *others = unit.nodes
+    between = [
+        one
+        for one in ast.walk(module.tree)
+        if isinstance(one, ast.stmt) and first_line(first) < first_line(one) < last_line(others[-1])
+    ]
+    inside = {id(inner) for node in unit.nodes for inner in ast.walk(node)}
+    passed = [one for one in between if id(one) not in inside]
+    if not passed:
+        return True
+    names = {name.rpartition(".")[2] for name in symbols}
+    for node in others:
+        if isinstance(node, ast.ClassDef) or node.decorator_list:
+            return False
+        outside = [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
+        if any(not isinstance(one, ast.Constant) for one in outside):
+            return False
+    return len(names) == len(others) + 1

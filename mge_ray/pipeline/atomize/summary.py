@@ -1,0 +1,54 @@
+"""What `mge-ray atomize` tells people about the plan it made."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+
+from mge_ray.pipeline.atomize.build import Atomized
+from mge_ray.pipeline.atomize.project_tree import ProjectTree
+
+BANDS = ((1, 5), (6, 10), (11, 15), (16, 25), (26, 50), (51, 10_000))
+MOST_SHOWN = 8
+
+
+def summary(made: Atomized, tree: ProjectTree) -> str:
+    """Return the figures of one plan as lines of text."""
+    plan = made.plan
+    waves = [len(wave.atom_ids) for wave in plan.waves]
+    own = sum(len(atom.tests) for atom in plan.atoms)
+    of_waves = sum(len(wave.tests) for wave in plan.waves)
+    reasons = Counter(one.reason for one in made.kept)
+    lines = [
+        f"plan        {plan.name}: {len(plan.atoms)} atoms in {len(waves)} waves (widest {max(waves)}), {len(plan.files)} files",
+        f"lines       {_distribution(list(made.lines.values()))}",
+        f"kept        {len(made.kept)} symbols: {_counted(reasons)}" if made.kept else "kept        nothing",
+        f"edges       {sum(made.edges.values())}: {_counted(made.edges)}; {made.doubtful_edges} of them uncertain",
+        f"cycles      {len(made.merged)} merged into one atom{_listed([' + '.join(one) for one in made.merged])}; "
+        f"{len(made.cut)} edges cut{_listed(made.cut)}",
+        f"tests       {made.passing} pass: {own} judge atoms, {of_waves} wait for a wave, {made.untraced} run no atom",
+    ]
+    if made.failing:
+        lines.append(f"failing     {len(made.failing)} left out{_listed(made.failing)}")
+    lines.append(f"weak        {len(made.weak)} atoms have no test of their own{_listed(made.weak)}")
+    if tree.left_out:
+        lines.append(f"left out    {len(tree.left_out)} files that are no text{_listed(tree.left_out)}")
+    return "\n".join(lines)
+
+
+def _distribution(lines: Sequence[int]) -> str:
+    bands = [f"{low}-{high} {n}" if high < BANDS[-1][1] else f"over {low - 1} {n}" for low, high in BANDS if (n := sum(low <= one <= high for one in lines))]
+    short = sum(one <= BANDS[2][1] for one in lines) / len(lines)
+    return f"median {statistics.median(lines):g}, {short:.0%} at most {BANDS[2][1]}: {', '.join(bands)}"
+
+
+def _counted(counts: Counter[str] | dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda one: -one[1]))
+
+
+def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    return f" ({', '.join(names[:MOST_SHOWN])}{more})"
