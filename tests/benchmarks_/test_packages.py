@@ -34,7 +34,7 @@ def test_files_of_tar_and_zip_are_unpacked(tmp_path):
     assert (tmp_path / "zip/a-1/a.py").read_text() == "x = 2"
 
 
-@pytest.mark.parametrize("name", ["../out.py", "a/../../out.py", "/tmp/out.py", "a\\..\\out.py"])
+@pytest.mark.parametrize("name", ["../out.py", "a/../../out.py", "/out/out.py", "a\\..\\out.py"])
 def test_an_archive_with_a_path_that_leads_outside_is_refused_whole(tmp_path, name):
     with pytest.raises(PackageError, match="leads outside"):
         unpack(tar_of(tmp_path, ("a/good.py", ""), (name, "x")), tmp_path / "target")
