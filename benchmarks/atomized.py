@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -21,12 +22,14 @@ ATOMIZE_TIMEOUT_S = 1_800.0
 
 @dataclass(frozen=True)
 class Subject:
-    """A package, the plan made of it, and its original code by atom id; `said` is what the command printed."""
+    """A package, the plan made of it, and its original code by atom id; `said` is what the command printed
+    in `seconds`."""
 
     source: Source
     plan: Masterplan
     answers: dict[str, str]
     said: str
+    seconds: float
 
 
 def atomize(source: Source, folder: Path) -> Subject:
@@ -34,6 +37,7 @@ def atomize(source: Source, folder: Path) -> Subject:
     plan, answers = folder / "plan.json", folder / "answers.json"
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mge_ray", "atomize", str(source.package), "--tests", str(source.tests)]
+    began = time.monotonic()
     done = subprocess.run(
         [*command, "--out", str(plan), "--answers", str(answers), "--allow-failing"],
         cwd=source.root,
@@ -45,7 +49,8 @@ def atomize(source: Source, folder: Path) -> Subject:
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
         raise PackageError(f"{source.name}: no plan could be made: {last[0]}")
-    return Subject(source, load_plan(plan), json.loads(answers.read_text("utf-8")), done.stdout.strip())
+    seconds = time.monotonic() - began
+    return Subject(source, load_plan(plan), json.loads(answers.read_text("utf-8")), done.stdout.strip(), seconds)
 
 
 def prefixed(subject: Subject) -> Subject:
@@ -62,7 +67,7 @@ def prefixed(subject: Subject) -> Subject:
         wave | {"atom_ids": tuple(prefix + one for one in wave["atom_ids"])} for wave in fields["execution_plan"]
     ]
     answers = {prefix + atom_id: code for atom_id, code in subject.answers.items()}
-    return Subject(subject.source, Masterplan.model_validate(fields), answers, subject.said)
+    return replace(subject, plan=Masterplan.model_validate(fields), answers=answers)
 
 
 def merged(plans: Sequence[Masterplan]) -> Masterplan:

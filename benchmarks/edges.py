@@ -42,6 +42,7 @@ def main() -> None:
         try:
             for source in fetched(arguments, folder):
                 subject = atomize(source, folder / source.name)
+                print(f"{source.root.name}: {subject.seconds:.0f} s to atomize", flush=True)
                 good &= compare(subject, *observe(subject, folder / source.name / "calls.json"))
         except PackageError as error:
             sys.exit(str(error))
@@ -53,7 +54,7 @@ def observe(subject: Subject, books: Path) -> tuple[Edges, set[str]]:
     source = subject.source
     environment = {"MGE_TRACE_ROOT": str(source.package.parent), "MGE_TRACE_OUT": str(books)}
     found = run_suite(source, plugins=[PLUGIN], environment=environment)
-    print(f"{source.root.name}, suite under the trace: {counted(found)}")
+    print(f"{source.root.name}, suite under the trace: {counted(found)}", flush=True)
     owners = {str(path.relative_to(source.package.parent)): owned for path, owned in _owners(subject).items()}
     edges: Edges = Counter()
     ran: set[str] = set()

@@ -73,7 +73,9 @@ def benchmark(arguments: argparse.Namespace, folder: Path) -> bool:
     subjects = []
     for source in fetched(arguments, folder):
         subjects.append(prefixed(atomize(source, folder / source.name)))
-        print(f"{source.root.name}:\n{_indented(subjects[-1].said)}", flush=True)
+        print(
+            f"{source.root.name}: {subjects[-1].seconds:.0f} s to atomize\n{_indented(subjects[-1].said)}", flush=True
+        )
     answers = folder / "answers.json"
     codes = {atom_id: code for subject in subjects for atom_id, code in subject.answers.items()}
     answers.write_text(json.dumps(codes), encoding="utf-8")
