@@ -22,8 +22,10 @@ ATOMIZE_TIMEOUT_S = 1_800.0
 
 @dataclass(frozen=True)
 class Subject:
-    """A package, the plan made of it, and its original code by atom id; `said` is what the command printed
-    in `seconds`."""
+    """A package, the plan made of it, and its original code by atom id.
+
+    `said` is what the command printed, `seconds` how long it took.
+    """
 
     source: Source
     plan: Masterplan
