@@ -6,8 +6,8 @@ One run of the suite on the original, traced (see `plugins/call_trace`). An obse
 atom to code of another, whatever atom it is part of; calls from module level and from code that is kept are left out.
 Recall is the share of observed edges the plan has, precision the share of the plan's edges that were observed: once for
 direct edges, once for the closure (an atom is checked with its whole closure in place). What no test reaches cannot be
-observed, so precision is also given for edges between atoms that both ran. A callee that came as an argument from a
-test counts as observed: no reading of the code can know it, and it is a miss here.
+observed, so precision is also given for edges between atoms that both ran. Recall is given a second time without edges
+whose callee the caller had always been handed as an argument: that is known to whoever hands it in, often a test.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from atomized import Subject, atomize
@@ -28,7 +29,7 @@ from mge_ray.domain.plan import Masterplan
 PLUGIN = Path(__file__).parent / "plugins" / "call_trace.py"
 TARGET = 0.95
 SHOWN = 60
-Edges = Counter[tuple[str, str]]
+Edge = tuple[str, str]
 
 
 def main() -> None:
@@ -43,28 +44,38 @@ def main() -> None:
             for source in fetched(arguments, folder):
                 subject = atomize(source, folder / source.name)
                 print(f"{source.root.name}: {subject.seconds:.0f} s to atomize", flush=True)
-                good &= compare(subject, *observe(subject, folder / source.name / "calls.json"))
+                good &= compare(subject, observe(subject, folder / source.name / "calls.json"))
         except PackageError as error:
             sys.exit(str(error))
     sys.exit(not good)
 
 
-def observe(subject: Subject, books: Path) -> tuple[Edges, set[str]]:
-    """Run the suite under the trace; return the calls between atoms, and the atoms that took part in any call."""
+@dataclass
+class Observed:
+    """Calls between atoms with their number, edges the caller chose itself, and atoms that took part in any call."""
+
+    calls: Counter[Edge] = field(default_factory=Counter)
+    chosen: set[Edge] = field(default_factory=set)
+    ran: set[str] = field(default_factory=set)
+
+
+def observe(subject: Subject, books: Path) -> Observed:
+    """Run the suite under the trace."""
     source = subject.source
     environment = {"MGE_TRACE_ROOT": str(source.package.parent), "MGE_TRACE_OUT": str(books)}
-    found = run_suite(source, plugins=[PLUGIN], environment=environment)
-    print(f"{source.root.name}, suite under the trace: {counted(found)}", flush=True)
+    outcomes = run_suite(source, plugins=[PLUGIN], environment=environment)
+    print(f"{source.root.name}, suite under the trace: {counted(outcomes)}", flush=True)
     owners = {str(path.relative_to(source.package.parent)): owned for path, owned in _owners(subject).items()}
-    edges: Edges = Counter()
-    ran: set[str] = set()
-    for caller_file, caller_line, callee_file, callee_line, times in json.loads(books.read_text("utf-8")):
+    found = Observed()
+    for caller_file, caller_line, callee_file, callee_line, times, handed_in in json.loads(books.read_text("utf-8")):
         caller = owners.get(caller_file, {}).get(caller_line)
         callee = owners.get(callee_file, {}).get(callee_line)
-        ran.update(one for one in (caller, callee) if one is not None)
+        found.ran.update(one for one in (caller, callee) if one is not None)
         if caller is not None and callee is not None and caller != callee:
-            edges[caller, callee] += times
-    return edges, ran
+            found.calls[caller, callee] += times
+            if not handed_in:
+                found.chosen.add((caller, callee))
+    return found
 
 
 def _owners(subject: Subject) -> dict[Path, dict[int, str]]:
@@ -79,17 +90,20 @@ def _owners(subject: Subject) -> dict[Path, dict[int, str]]:
     return found
 
 
-def compare(subject: Subject, observed: Edges, ran: set[str]) -> bool:
+def compare(subject: Subject, observed: Observed) -> bool:
     """Print recall, precision and misses; return whether the closure's recall reaches the target."""
     plan = subject.plan
     direct = {(atom.id, one) for atom in plan.atoms for one in atom.depends_on}
     closure = {(atom.id, one) for atom in plan.atoms for one in plan.closure(atom.id)}
-    seen = set(observed)
-    print(f"  {len(plan.atoms)} atoms, {len(direct)} edges; observed: {len(seen)} edges, {observed.total()} calls")
+    seen, ran = set(observed.calls), observed.ran
+    print(
+        f"  {len(plan.atoms)} atoms, {len(direct)} edges; observed: {len(seen)} edges, {observed.calls.total()} calls"
+    )
     for name, planned in (("direct", direct), ("closure", closure)):
         both = {(a, b) for a, b in planned if a in ran and b in ran}
         print(
             f"  {name}: recall {_share(len(seen & planned), len(seen))}, "
+            f"without callees handed in {_share(len(observed.chosen & planned), len(observed.chosen))}, "
             f"precision {_share(len(seen & planned), len(planned))}, "
             f"of edges whose ends both ran {_share(len(seen & both), len(both))}"
         )
@@ -98,12 +112,13 @@ def compare(subject: Subject, observed: Edges, ran: set[str]) -> bool:
     return len(seen & closure) >= TARGET * len(seen)
 
 
-def _misses(name: str, plan: Masterplan, observed: Edges, missing: set[tuple[str, str]]) -> None:
+def _misses(name: str, plan: Masterplan, observed: Observed, missing: set[Edge]) -> None:
     """Print edges with the number of their calls; those that lead to an atom's own dependents are marked."""
     print(f"  {name}: {len(missing)}")
-    for edge in sorted(missing, key=lambda one: (-observed[one], one))[:SHOWN]:
+    for edge in sorted(missing, key=lambda one: (-observed.calls[one], one))[:SHOWN]:
         back = "  (it rests on its caller)" if edge[0] in plan.closure(edge[1]) else ""
-        print(f"    {observed[edge]:7} {edge[0]} -> {edge[1]}{back}")
+        back += "" if edge in observed.chosen else "  (handed in)"
+        print(f"    {observed.calls[edge]:7} {edge[0]} -> {edge[1]}{back}")
     if len(missing) > SHOWN:
         print(f"    and {len(missing) - SHOWN} more")
 

@@ -3,8 +3,9 @@
 Calls come from `sys.setprofile`, in every thread: the caller is the frame below, so a function handed to `sorted` or
 `map` is called by whoever called these. A generator's body starts when it is first asked for a value, by whom it was
 handed to; its call is therefore noted where it is made, by a decorator that the folder's modules get when they are
-imported. MGE_TRACE_ROOT is the folder, MGE_TRACE_OUT the file: JSON [[caller's file, line, callee's file, line, times]]
-with the first lines of the functions; module level is line 0.
+imported. MGE_TRACE_ROOT is the folder, MGE_TRACE_OUT the file: JSON [[caller's file, line, callee's file, line, times,
+handed in]] with the first lines of the functions; module level is line 0. A callee is handed in if every caller had it
+among its own arguments.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ ROOT = os.environ["MGE_TRACE_ROOT"] + os.sep
 NAME = "_mge_trace_generator"
 SUSPENDED = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 CALLS: Counter[tuple[CodeType, CodeType]] = Counter()
+CHOSEN: set[tuple[CodeType, CodeType]] = set()
 _compile = importlib.machinery.SourceFileLoader.source_to_code
 
 
@@ -37,7 +39,7 @@ def on_event(frame: FrameType, event: str, _: object) -> None:
         return
     below = frame.f_back
     if below is not None and below.f_code.co_filename.startswith(ROOT):
-        CALLS[below.f_code, frame.f_code] += 1
+        _note(below, frame.f_code)
 
 
 def note_generator(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,10 +49,26 @@ def note_generator(function: Callable[..., Any]) -> Callable[..., Any]:
     def noting(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # whatever it takes and gives
         below = sys._getframe(1)  # noqa: SLF001  # there is no other way to the caller
         if below.f_code.co_filename.startswith(ROOT):
-            CALLS[below.f_code, function.__code__] += 1
+            _note(below, function.__code__)
         return function(*arguments, **named)
 
     return noting
+
+
+def _note(below: FrameType, callee: CodeType) -> None:
+    pair = (below.f_code, callee)
+    CALLS[pair] += 1
+    if pair not in CHOSEN and not _handed_in(below, callee):
+        CHOSEN.add(pair)
+
+
+def _handed_in(frame: FrameType, callee: CodeType) -> bool:
+    code = frame.f_code
+    flags = bool(code.co_flags & inspect.CO_VARARGS), bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + sum(flags)]
+    values = [frame.f_locals.get(name) for name in names]
+    values += [one for value in values if type(value) is tuple for one in value]
+    return any(getattr(inspect.unwrap(one), "__code__", None) is callee for one in values if inspect.isfunction(one))
 
 
 class _Marker(ast.NodeTransformer):
@@ -83,7 +101,8 @@ def _marked(self: Any, data: Any, path: Any, **options: Any) -> Any:  # noqa: AN
 def pytest_unconfigure() -> None:
     """Write what was seen."""
     sys.setprofile(None)
-    rows = [[*_place(caller), *_place(callee), times] for (caller, callee), times in CALLS.items()]
+    rows = [[*map(_place, pair), times, pair not in CHOSEN] for pair, times in CALLS.items()]
+    rows = [[*caller, *callee, times, handed_in] for caller, callee, times, handed_in in rows]
     Path(os.environ["MGE_TRACE_OUT"]).write_text(json.dumps(rows), encoding="utf-8")
 
 
