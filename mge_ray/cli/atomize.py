@@ -11,7 +11,7 @@ import typer
 
 from mge_ray.adapters.suite import SuiteError, import_package, run_suite
 from mge_ray.adapters.suite.suite_run import ImportFailure
-from mge_ray.pipeline.atomize import Atomized, AtomizeError, Entry, Observations, ProjectTree, atomize, read_project
+from mge_ray.pipeline.atomize import Atomized, AtomizeError, Observations, ProjectTree, atomize, read_project
 from mge_ray.pipeline.atomize.definitions import module_name, read_package
 from mge_ray.pipeline.atomize.summary import summary
 from mge_ray.pipeline.plan_file import MAX_PLAN_BYTES, dump_plan
@@ -26,12 +26,15 @@ def register(app: typer.Typer) -> None:
     @app.command("atomize")
     def command(
         package: Path = typer.Argument(..., metavar="PACKAGE_DIR", help="Folder with an __init__.py, or one .py file."),
-        tests: Path = typer.Option(None, help="The package's own tests: a folder or a file."),
+        tests: Path | None = typer.Option(None, help="The package's own tests: a folder or a file."),
         out: Path = typer.Option(..., help="Where the plan is written, as JSON."),
-        answers: Path = typer.Option(None, help="Where the original code is written, for `run --simulate`."),
-        include: list[Path] = typer.Option(None, help="A further file or folder the tests need; may be repeated."),
+        answers: Path | None = typer.Option(None, help="Where the original code is written, for `run --simulate`."),
+        include: list[Path] | None = typer.Option(
+            None, help="A further file or folder the tests need; may be repeated."
+        ),
         no_tests: bool = typer.Option(False, "--no-tests", help="Make a plan whose atoms no test judges."),
         allow_failing: bool = typer.Option(False, "--allow-failing", help="Leave out tests that fail already."),
+        keep_weak: bool = typer.Option(False, "--keep-weak", help="Keep code that no test can judge in the skeleton."),
         timeout: float = typer.Option(600.0, min=1.0, help="Seconds the test suite may take."),
         check_timeout: float = typer.Option(30.0, min=1.0, max=3600.0, help="Seconds an atom's tests may take."),
     ) -> None:
@@ -41,7 +44,7 @@ def register(app: typer.Typer) -> None:
         tree = read_project(package, None if no_tests else tests, include or ())
         read_package(tree)
         observed = _observe(tree, timeout, allow_failing=allow_failing)
-        made = _with_importable_skeleton(tree, observed, timeout, check_timeout)
+        made = _with_importable_skeleton(tree, observed, timeout, check_timeout, keep_weak=keep_weak)
         _write(out, dump_plan(made.plan))
         if answers is not None:
             _write(answers, json.dumps(dict(made.answers), indent=1) + "\n")
@@ -49,7 +52,9 @@ def register(app: typer.Typer) -> None:
 
 
 def _observe(tree: ProjectTree, timeout_s: float, *, allow_failing: bool) -> Observations:
-    entered, failures = import_package(tree, tree.files, [module_name(path) for path in tree.modules], timeout_s=timeout_s)
+    entered, failures = import_package(
+        tree, tree.files, [module_name(path) for path in tree.modules], timeout_s=timeout_s
+    )
     fatal = [one for one in failures if not _optional(one, tree)]
     if fatal:
         raise AtomizeError(_does_not_import(tree, fatal[0]))
@@ -66,7 +71,9 @@ def _observe(tree: ProjectTree, timeout_s: float, *, allow_failing: bool) -> Obs
             "mend them, give what they need with --include, or leave them out with --allow-failing"
         )
     if not any(one.outcome == "passed" for one in record.tests):
-        raise AtomizeError(f"{tree.tests}: no test passes{': ' + broken[0] if broken else ''}; say --no-tests to go without")
+        raise AtomizeError(
+            f"{tree.tests}: no test passes{': ' + broken[0] if broken else ''}; say --no-tests to go without"
+        )
     broken_ids = tuple(ids for ids, _ in record.uncollected)
     return Observations(entered, record.tests, record.collected, broken_ids)
 
@@ -84,23 +91,27 @@ def _does_not_import(tree: ProjectTree, failure: ImportFailure) -> str:
     return f"{failure.module} cannot be imported{where}: {failure.error}{compiled}; {advice}, or atomize a part of it"
 
 
-def _with_importable_skeleton(tree: ProjectTree, observed: Observations, timeout_s: float, check_s: float) -> Atomized:
+def _with_importable_skeleton(
+    tree: ProjectTree, observed: Observations, timeout_s: float, check_s: float, *, keep_weak: bool
+) -> Atomized:
     """Make the plan and import its skeleton; a stub that is called meanwhile is kept in the next round."""
     modules = [module_name(path) for path in tree.modules]
     _, before = import_package(tree, tree.files, modules, timeout_s=timeout_s)
     known = {one.module for one in before}
     for _ in range(MOST_ROUNDS):
-        made = atomize(tree, observed, timeout_s=check_s)
+        made = atomize(tree, observed, timeout_s=check_s, keep_weak=keep_weak)
         _, failures = import_package(tree, made.plan.files, modules, timeout_s=timeout_s)
-        new = {one.entry for one in failures if one.module not in known and one.entry not in observed.entered_at_import}
-        if not new:
+        failures = tuple(one for one in failures if one.module not in known)
+        if not failures:
             return made
-        observed = replace(observed, entered_at_import=observed.entered_at_import | _entries(new))
-    raise SuiteError(f"{tree.name}: its skeleton still cannot be imported after {MOST_ROUNDS} rounds: {failures[0].error}")
-
-
-def _entries(found: set[Entry]) -> frozenset[Entry]:
-    return frozenset(found)
+        called = frozenset(one.entry for one in failures) - observed.entered_at_import
+        if not called:
+            break
+        observed = replace(observed, entered_at_import=observed.entered_at_import | called)
+    raise SuiteError(
+        f"{tree.name}: its skeleton cannot be imported: {failures[0].module}: {failures[0].error} "
+        f"({failures[0].entry.path}:{failures[0].entry.line}); leave that module out of the package"
+    )
 
 
 def _named(names: Sequence[str]) -> str:

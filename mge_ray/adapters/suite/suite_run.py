@@ -79,7 +79,9 @@ def run_suite(tree: ProjectTree, *, timeout_s: float) -> SuiteRecord:
         }
         answer = _run(request, root, timeout_s, "the test suite")
     if answer["code"] in PYTEST_INTERNAL and not answer["tests"] and not answer["uncollected"]:
-        raise SuiteError(f"pytest could not run {tree.tests!r} (its exit code is {answer['code']}); run it by hand to see")
+        raise SuiteError(
+            f"pytest could not run {tree.tests!r} (its exit code is {answer['code']}); run it by hand to see"
+        )
     tests = [
         ObservedTest(one["node_id"], one["outcome"], one["seconds"], _frozen(one["lines"])) for one in answer["tests"]
     ]

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 
 from mge_ray.domain.atom import AtomicUnit
 from mge_ray.domain.plan import ExecutionWave, Masterplan, ValidationPlan, checked_plan, compute_waves
+from mge_ray.pipeline.atomize.adoption import adopt
 from mge_ray.pipeline.atomize.answers import altered, answer_of, defines_of
 from mge_ray.pipeline.atomize.definitions import Key, Module, Package, module_name, read_package
 from mge_ray.pipeline.atomize.describe import complexity_of, describe, signature_of
 from mge_ray.pipeline.atomize.graph import Dependency, UnitGraph, connect
-from mge_ray.pipeline.atomize.judging import LineMap, assign, gather, whole_files
+from mge_ray.pipeline.atomize.judging import assign, gather, lean, line_map, whole_files
 from mge_ray.pipeline.atomize.observations import Observations
 from mge_ray.pipeline.atomize.project_tree import AtomizeError, ProjectTree
-from mge_ray.pipeline.atomize.references import Edge, find_edges
+from mge_ray.pipeline.atomize.references import Edge, EdgeKind, find_edges
 from mge_ray.pipeline.atomize.stubs import stub_module
-from mge_ray.pipeline.atomize.units import MAKES_NO_STUB, Kept, Unit, body_lines, code_lines, find_units
+from mge_ray.pipeline.atomize.units import MAKES_NO_STUB, UNJUDGED, Kept, Unit, code_lines, find_units
 from mge_ray.pipeline.workspace import Piece
 
 ID_CHARS = 128
@@ -35,51 +36,80 @@ class Atomized:
     edges: Mapping[str, int]
     doubtful_edges: int
     merged: tuple[tuple[str, ...], ...]
+    adopted: tuple[tuple[str, ...], ...]
     cut: tuple[str, ...]
     weak: tuple[str, ...]
     failing: tuple[str, ...]
     passing: int
     untraced: int
+    helped: int
+    dependencies: Mapping[str, int]
 
 
-def atomize(tree: ProjectTree, observed: Observations, *, timeout_s: float = 30.0) -> Atomized:
-    """Make the plan; raises AtomizeError where nothing can be made an atom, PlanError where a plan's limits are hit."""
+def atomize(tree: ProjectTree, observed: Observations, *, timeout_s: float = 30.0, keep_weak: bool = False) -> Atomized:
+    """Make the plan; raises AtomizeError where nothing can be made an atom, PlanError where a plan's limits are hit.
+
+    With `keep_weak`, what no test can judge stays in the skeleton instead of becoming an atom.
+    """
     package = read_package(tree)
-    modules = package.by_path()
     units, kept = find_units(package, observed.entered_at_import)
-    edges = find_edges(package)
-    graph, answers = _connected(modules, units, edges, kept)
+    maker = _Maker(package, find_edges(package), kept)
+    graph = maker.connected(units)
+    adopted: list[tuple[Unit, ...]] = []
+    merged = list(graph.merged)
+    if observed.tests:
+        units, adopted = adopt(graph, _judged(graph, observed), maker.lines_of, maker.mergeable)
+        graph = maker.connected(units)
+        while keep_weak:
+            weak = {unit.key for n, unit in enumerate(graph.units) if n not in _judged(graph, observed)}
+            if not weak:
+                break
+            kept += [Kept(key, UNJUDGED) for key in sorted(weak)]
+            graph = maker.connected([unit for unit in graph.units if unit.key not in weak])
     if not graph.units:
         raise AtomizeError(
-            f"{tree.name}: no function or class can be an atom: all of {len(kept)} run at import, are empty or "
-            "conditional; see docs/atomize.md"
+            f"{tree.name}: no function or class can be an atom: all {len(kept)} run at import, are empty, conditional "
+            "or judged by no test; see docs/atomize.md"
         )
-    return _Plan(tree, package, graph, answers, observed, timeout_s).build(edges, kept)
+    return _Plan(tree, maker, graph, observed).build(timeout_s, [*merged, *graph.merged], adopted)
 
 
-def _connected(
-    modules: Mapping[str, Module], units: Sequence[Unit], edges: set[Edge], kept: list[Kept]
-) -> tuple[UnitGraph, dict[Key, str]]:
-    """Connect the units whose code can be cut out and put back, the others being kept."""
+def _judged(graph: UnitGraph, observed: Observations) -> Mapping[int, Sequence[str]]:
+    passing, _ = gather(observed, line_map(graph.units))
+    lean(graph, passing)
+    return assign(passing, graph.closures(), [0] * len(graph.units))[0]
 
-    def lines_of(unit: Unit) -> int:
-        return sum(code_lines(node, modules[unit.key.path].text) for node in unit.nodes)
 
-    def mergeable(unit: Unit) -> bool:
-        return answer_of(modules[unit.key.path], unit) is not None
+class _Maker:
+    """Connects units, and knows which code can be cut out and put back."""
 
-    left = list(units)
-    while True:
-        unusable = {unit.key for unit in left if not mergeable(unit)}
-        left = [unit for unit in left if unit.key not in unusable]
-        graph = connect(left, edges, lines_of, mergeable)
-        answers = {unit.key: answer_of(modules[unit.key.path], unit) or "" for unit in graph.units}
-        lost = _lost(modules, graph, answers)
-        unusable |= lost
-        kept += [Kept(key, MAKES_NO_STUB) for key in sorted(unusable)]
-        if not lost:
-            return graph, answers
-        left = [unit for unit in left if unit.key not in lost]
+    def __init__(self, package: Package, edges: set[Edge], kept: list[Kept]) -> None:
+        self.modules = package.by_path()
+        self.edges = edges
+        self.kept = kept
+        self.answers: dict[Key, str] = {}
+
+    def lines_of(self, unit: Unit) -> int:
+        """Count the lines of code that an answer has."""
+        return sum(code_lines(node, self.modules[unit.key.path].text) for node in unit.nodes)
+
+    def mergeable(self, unit: Unit) -> bool:
+        """Return whether the unit's code can be one answer."""
+        return answer_of(self.modules[unit.key.path], unit) is not None
+
+    def connected(self, units: Sequence[Unit]) -> UnitGraph:
+        """Connect the units whose code can be cut out and put back; the others are kept."""
+        left = list(units)
+        while True:
+            unusable = {unit.key for unit in left if not self.mergeable(unit)}
+            left = [unit for unit in left if unit.key not in unusable]
+            graph = connect(left, self.edges, self.lines_of, self.mergeable)
+            self.answers = {unit.key: answer_of(self.modules[unit.key.path], unit) or "" for unit in graph.units}
+            lost = _lost(self.modules, graph, self.answers)
+            self.kept += [Kept(key, MAKES_NO_STUB) for key in sorted(unusable | lost)]
+            if not lost:
+                return graph
+            left = [unit for unit in left if unit.key not in lost]
 
 
 def _lost(modules: Mapping[str, Module], graph: UnitGraph, answers: Mapping[Key, str]) -> set[Key]:
@@ -94,38 +124,33 @@ def _lost(modules: Mapping[str, Module], graph: UnitGraph, answers: Mapping[Key,
     return lost
 
 
+def _symbols(groups: Sequence[tuple[Unit, ...]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(unit.key.symbol for unit in group) for group in groups)
+
+
 class _Plan:
     """One plan in the making."""
 
-    def __init__(
-        self,
-        tree: ProjectTree,
-        package: Package,
-        graph: UnitGraph,
-        answers: Mapping[Key, str],
-        observed: Observations,
-        timeout_s: float,
-    ) -> None:
+    def __init__(self, tree: ProjectTree, maker: _Maker, graph: UnitGraph, observed: Observations) -> None:
         self._tree = tree
-        self._modules = package.by_path()
+        self._maker = maker
+        self._modules = maker.modules
         self._graph = graph
-        self._answers = answers
         self._observed = observed
-        self._timeout_s = timeout_s
         self._ids = [f"{module_name(unit.key.path)}:{unit.key.symbol}" for unit in graph.units]
         self._ids = [one if len(one) <= ID_CHARS and one.isascii() else f"unit:{n}" for n, one in enumerate(self._ids)]
-        self._lines = [self._code_lines(unit) for unit in graph.units]
+        self._lines = [maker.lines_of(unit) for unit in graph.units]
 
-    def _code_lines(self, unit: Unit) -> int:
-        return sum(code_lines(node, self._modules[unit.key.path].text) for node in unit.nodes)
-
-    def build(self, edges: set[Edge], kept: list[Kept]) -> Atomized:
+    def build(
+        self, timeout_s: float, merged: Sequence[tuple[Unit, ...]], adopted: Sequence[tuple[Unit, ...]]
+    ) -> Atomized:
         """Assign tests, make atoms and waves, check the whole."""
+        passing, failing = gather(self._observed, line_map(self._graph.units))
+        lean(self._graph, passing)
         targets = self._graph.targets()
         atoms = [self._atom(index, targets[index]) for index in range(len(self._graph.units))]
         waves = compute_waves(atoms)
         place = {atom_id: wave.wave_id for wave in waves for atom_id in wave.atom_ids}
-        passing, failing = gather(self._observed, self._line_map())
         of_unit, of_wave = assign(passing, self._graph.closures(), [place[one] for one in self._ids])
         atoms = [atom.model_copy(update={"tests": tuple(of_unit.get(n, ()))}) for n, atom in enumerate(atoms)]
         plan = checked_plan(
@@ -139,21 +164,24 @@ class _Plan:
                     for w in waves
                 ),
                 "acceptance_tests": self._acceptance(whole_files(passing, failing), failing),
-                "validation": ValidationPlan(check_timeout_s=self._timeout_s),
+                "validation": ValidationPlan(check_timeout_s=timeout_s),
             }
         )
         return Atomized(
             plan=plan,
-            answers={self._ids[n]: self._answers[unit.key] for n, unit in enumerate(self._graph.units)},
+            answers={self._ids[n]: self._maker.answers[unit.key] for n, unit in enumerate(self._graph.units)},
             lines=dict(zip(self._ids, self._lines, strict=True)),
-            kept=tuple(sorted(kept, key=lambda one: one.key)),
-            edges=Counter(edge.kind.value for edge in edges),
-            doubtful_edges=sum(edge.doubt > 0 for edge in edges),
-            merged=tuple(tuple(unit.key.symbol for unit in group) for group in self._graph.merged),
+            kept=tuple(sorted(self._maker.kept, key=lambda one: one.key)),
+            edges=Counter(edge.kind.value for edge in self._maker.edges),
+            doubtful_edges=sum(edge.doubt > 0 for edge in self._maker.edges),
+            merged=_symbols(merged),
+            adopted=_symbols(adopted),
             cut=tuple(map(self._shown, self._graph.cut)),
             weak=tuple(atom.id for atom in plan.atoms if not atom.tests),
             failing=tuple(failing),
             passing=len(passing),
+            helped=len({one.source for one in self._graph.dependencies if one.kind is EdgeKind.TEST}),
+            dependencies=Counter(one.kind.value for one in self._graph.dependencies),
             untraced=sum(not test.covered for test in passing),
         )
 
@@ -177,18 +205,6 @@ class _Plan:
             estimated_loc=min(self._lines[index], 10_000),
         )
 
-    def _line_map(self) -> LineMap:
-        units: dict[str, dict[int, int]] = {}
-        one_liners: dict[str, set[int]] = {}
-        for index, unit in enumerate(self._graph.units):
-            lines = units.setdefault(unit.key.path, {})
-            single = one_liners.setdefault(unit.key.path, set())
-            for function in unit.functions:
-                rows = body_lines(function)
-                lines.update(dict.fromkeys(rows, index))
-                single.update(row for row in rows if row == function.lineno)
-        return LineMap(units, {path: frozenset(rows) for path, rows in one_liners.items()})
-
     def _files(self) -> dict[str, str]:
         files = dict(self._tree.files)
         inside: dict[str, list[Unit]] = {}
@@ -207,4 +223,3 @@ class _Plan:
         top = min(self._modules.values(), key=lambda one: (len(one.name), one.name))
         docstring = ast.get_docstring(top.tree) or ""
         return f"The Python package {self._tree.name}.\n\n{docstring[:4_000]}".strip()
-

@@ -24,7 +24,7 @@ def describe(unit: Unit, rests_on: Sequence[str]) -> str:
     parts = []
     for node in unit.nodes:
         docstring = ast.get_docstring(node)
-        head = f"`{unit.key.symbol}`" if len(unit.nodes) == 1 else f"`{node.name}`"
+        head = f"`{unit.key.symbol}`" if len(unit.nodes) == 1 else f"`{signature_of(node) or node.name}`"
         parts.append(f"{head}: {docstring}" if docstring else f"{head} has no docstring; its tests say what it does.")
         facts = _class_facts(node) if isinstance(node, ast.ClassDef) else _facts(node)
         parts += [facts] if facts else []
@@ -47,7 +47,9 @@ def _facts(node: Function) -> str:
         facts.append("It is a generator.")
     elif any(isinstance(one, ast.Return) and one.value is not None for one in inside):
         facts.append("It returns a value.")
-    raised = {text_of(one.exc).partition("(")[0] for one in inside if isinstance(one, ast.Raise) and one.exc is not None}
+    raised = {
+        text_of(one.exc).partition("(")[0] for one in inside if isinstance(one, ast.Raise) and one.exc is not None
+    }
     if raised:
         facts.append(f"It raises {', '.join(sorted(raised)[:MOST_NAMED])}.")
     caught = {text_of(one.type) for one in inside if isinstance(one, ast.ExceptHandler) and one.type is not None}
@@ -71,7 +73,9 @@ def signature_of(node: Function | ast.ClassDef) -> str:
     """Return the head with its decorators, or nothing where it is too long or cannot be read back."""
     head: list[str] = [f"@{text_of(one)}" for one in node.decorator_list]
     if isinstance(node, ast.ClassDef):
-        inside = [text_of(one) for one in node.bases] + [f"{k.arg}={text_of(k.value)}" if k.arg else f"**{text_of(k.value)}" for k in node.keywords]
+        inside = [text_of(one) for one in node.bases] + [
+            f"{k.arg}={text_of(k.value)}" if k.arg else f"**{text_of(k.value)}" for k in node.keywords
+        ]
         head.append(f"class {node.name}" + (f"({', '.join(inside)})" if inside else ""))
     else:
         returns = f" -> {text_of(node.returns)}" if node.returns is not None else ""

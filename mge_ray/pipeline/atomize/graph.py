@@ -66,8 +66,8 @@ def connect(
 ) -> UnitGraph:
     """Return the graph of units; `mergeable` says whether a merged unit can be cut out and put back."""
     listed = list(edges)
-    merged, joined = _merge(list(units), listed, lines_of, mergeable)
-    graph = UnitGraph(merged, merged=joined)
+    merged, together = _merge(list(units), listed, lines_of, mergeable)
+    graph = UnitGraph(merged, merged=together)
     _insert(graph, _contract(merged, listed))
     return graph
 
@@ -119,31 +119,36 @@ def _merge(
 ) -> tuple[list[Unit], list[tuple[Unit, ...]]]:
     sure: nx.DiGraph[int] = nx.DiGraph()
     sure.add_edges_from((one.source, one.target) for one in _contract(units, edges) if one.doubt is Doubt.NONE)
-    joined: list[tuple[Unit, ...]] = []
+    together: list[tuple[Unit, ...]] = []
     replaced: dict[int, Unit | None] = {}
     for component in nx.strongly_connected_components(sure):
         members = [units[index] for index in sorted(component)]
-        if len(members) == 1 or not _belong_together(members) or sum(map(lines_of, members)) > MOST_MERGED_LINES:
+        if len(members) == 1 or not belong_together(members) or sum(map(lines_of, members)) > MOST_MERGED_LINES:
             continue
-        one = _joined(members)
+        one = joined(members)
         if mergeable(one):
-            joined.append(tuple(members))
+            together.append(tuple(members))
             replaced.update(dict.fromkeys(component))
             replaced[min(component)] = one
     kept = [replaced.get(index, unit) for index, unit in enumerate(units)]
-    return [unit for unit in kept if unit is not None], joined
+    return [unit for unit in kept if unit is not None], together
 
 
-def _belong_together(members: Sequence[Unit]) -> bool:
+def belong_together(members: Sequence[Unit]) -> bool:
     """Return whether one answer can hold them: functions of one module, or methods of one class."""
     scopes = {(unit.key.path, unit.key.symbol.rpartition(".")[0]) for unit in members}
     whole = any(isinstance(node, ast.ClassDef) for unit in members for node in unit.nodes)
     return len(scopes) == 1 and len(members) <= MOST_MERGED and not whole
 
 
-def _joined(members: Sequence[Unit]) -> Unit:
+def joined(members: Sequence[Unit]) -> Unit:
+    """Return one unit of several, the first in the file giving it its name."""
+    if len(members) == 1:
+        return members[0]
     nodes = tuple(node for unit in members for node in unit.nodes)
-    return Unit(members[0].key, nodes, tuple(unit.key for unit in members))
+    return Unit(
+        members[0].key, nodes, tuple(dict.fromkeys(key for unit in members for key in (unit.key, *unit.members)))
+    )
 
 
 def _insert(graph: UnitGraph, wanted: Iterable[Dependency]) -> None:

@@ -37,8 +37,8 @@ class ObservedTest:
 class Observations:
     """Functions entered while the package was imported, and every test of its suite.
 
-    `collected` has the lines that ran while a test file was collected, by test file and file of the package: all of
-    that file's tests need them.
+    `collected` has the lines that ran while a test file or folder was collected, by that place and the package's file:
+    all tests there need them. `uncollected` names places that could not be collected.
     """
 
     entered_at_import: frozenset[Entry] = frozenset()

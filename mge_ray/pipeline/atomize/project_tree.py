@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mge_ray.domain.atom import workspace_path
 from mge_ray.domain.errors import MgeRayError, PlanError
+from mge_ray.pipeline.outline import is_test_path
 from mge_ray.pipeline.skeleton_folder import read_skeleton
 
 COMPILED = (".so", ".pyd", ".pyx")
@@ -66,11 +67,11 @@ def read_project(package: Path, tests: Path | None, include: Iterable[Path] = ()
                 _add(folder / name, root, files, left_out)
     place = package.relative_to(root).as_posix()
     test_place = None if suite is None else suite.relative_to(root).as_posix()
-    modules = tuple(
-        sorted(path for path in files if _belongs(path, place) and path.endswith(".py") and not _tests(path, test_place))
-    )
+    modules = tuple(sorted(path for path in files if _belongs(path, place) and _is_code(path, place, test_place)))
     compiled = tuple(sorted(name for name in left_out if name.endswith(COMPILED) and _belongs(name, place)))
-    return ProjectTree(package.stem, dict(sorted(files.items())), modules, test_place, compiled, tuple(sorted(left_out)))
+    return ProjectTree(
+        package.stem, dict(sorted(files.items())), modules, test_place, compiled, tuple(sorted(left_out))
+    )
 
 
 def _existing(path: Path, what: str) -> Path:
@@ -118,5 +119,7 @@ def _belongs(path: str, place: str) -> bool:
     return path == place or path.startswith(place + "/")
 
 
-def _tests(path: str, place: str | None) -> bool:
-    return place is not None and _belongs(path, place)
+def _is_code(path: str, package: str, tests: str | None) -> bool:
+    """Return whether the file is the package's own code: no test, nor support for tests inside it."""
+    inner = path.removeprefix(package + "/")
+    return path.endswith(".py") and not (tests is not None and _belongs(path, tests)) and not is_test_path(inner)

@@ -53,6 +53,8 @@ class EdgeKind(str, Enum):
     BASE = "base"
     DECORATOR = "decorator"
     DEFAULT = "default"
+    TEST = "test"
+    """Not of the code: the only test that can judge the one runs the other too."""
 
 
 class Doubt(IntEnum):
@@ -120,7 +122,9 @@ def _read_class(reader: _Reader, module: Module, info: ClassInfo) -> None:
     with_kind += [(decorator, EdgeKind.DECORATOR) for decorator in info.node.decorator_list]
     for node, kind in with_kind:
         reader.read(outer, [node], kind)
-    statements = [one for one in info.node.body if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+    statements = [
+        one for one in info.node.body if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    ]
     reader.read(scope, statements)
     for name in CONSTRUCTORS:
         target = info.find(name)
@@ -241,11 +245,20 @@ class _Reader(ast.NodeVisitor):
                 key = info.find(name)
                 if key is not None:
                     self.add(key, EdgeKind.ATTRIBUTE, doubt)
+                    self._descriptors(key, doubt)
                 for below in info.below():
                     if name in below.members:
                         self.add(below.members[name], EdgeKind.ATTRIBUTE, max(doubt, Doubt.OVERRIDE))
             if value.own and not any(info.find(name) for name in wanted):
                 self._beside(info, wanted)
+
+    def _descriptors(self, key: Key, doubt: Doubt) -> None:
+        for value in self.resolver.decorating_classes(key):
+            info = self.resolver.class_at(value.key)
+            for name in ("__get__", "__set__", "__call__"):
+                target = info.find(name)
+                if target is not None:
+                    self.add(target, EdgeKind.DECORATOR, max(doubt, Doubt.OVERRIDE))
 
     def _beside(self, info: ClassInfo, names: Iterable[str]) -> None:
         """Note members that a mix-in's `self` has from classes it is mixed with."""
@@ -260,7 +273,9 @@ class _Reader(ast.NodeVisitor):
     def _operator(self, operand: ast.expr, *names: str) -> None:
         values = self.resolver.evaluate(self._scope, operand)
         evident = [value for value in values if value.kind == "instance"]
-        evident += [one for v in values if v.kind == "variable" for one in self.resolver.held(v.key) if one.kind == "instance"]
+        evident += [
+            one for v in values if v.kind == "variable" for one in self.resolver.held(v.key) if one.kind == "instance"
+        ]
         self.members_of(evident, names, Doubt.NONE)
         if not evident:
             self._protocols.update(names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mge_ray.pipeline.atomize.build import Atomized
 from mge_ray.pipeline.atomize.project_tree import ProjectTree
@@ -25,8 +25,12 @@ def summary(made: Atomized, tree: ProjectTree) -> str:
         f"lines       {_distribution(list(made.lines.values()))}",
         f"kept        {len(made.kept)} symbols: {_counted(reasons)}" if made.kept else "kept        nothing",
         f"edges       {sum(made.edges.values())}: {_counted(made.edges)}; {made.doubtful_edges} of them uncertain",
+        f"depends on  {sum(made.dependencies.values())}: {_counted(made.dependencies)}; {made.helped} atoms wait for others "
+        "only so that a test can judge them",
         f"cycles      {len(made.merged)} merged into one atom{_listed([' + '.join(one) for one in made.merged])}; "
         f"{len(made.cut)} edges cut{_listed(made.cut)}",
+        f"together    {len(made.adopted)} helpers without a test joined to a caller"
+        f"{_listed([' + '.join(one) for one in made.adopted])}",
         f"tests       {made.passing} pass: {own} judge atoms, {of_waves} wait for a wave, {made.untraced} run no atom",
     ]
     if made.failing:
@@ -38,12 +42,16 @@ def summary(made: Atomized, tree: ProjectTree) -> str:
 
 
 def _distribution(lines: Sequence[int]) -> str:
-    bands = [f"{low}-{high} {n}" if high < BANDS[-1][1] else f"over {low - 1} {n}" for low, high in BANDS if (n := sum(low <= one <= high for one in lines))]
+    bands = [
+        f"{low}-{high} {n}" if high < BANDS[-1][1] else f"over {low - 1} {n}"
+        for low, high in BANDS
+        if (n := sum(low <= one <= high for one in lines))
+    ]
     short = sum(one <= BANDS[2][1] for one in lines) / len(lines)
     return f"median {statistics.median(lines):g}, {short:.0%} at most {BANDS[2][1]}: {', '.join(bands)}"
 
 
-def _counted(counts: Counter[str] | dict[str, int]) -> str:
+def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda one: -one[1]))
 
 

@@ -22,6 +22,8 @@ NOTHING_TO_WRITE = "has no body to write"
 AT_IMPORT = "runs while the package is imported"
 CONDITIONAL = "is defined under a condition, or twice"
 NO_NAME = "its name is no plain ASCII name"
+HOOK = "answers for the module's missing names"
+UNJUDGED = "no test can judge it"
 MAKES_NO_STUB = "cannot be cut out and put back unchanged"
 
 
@@ -132,6 +134,8 @@ class _Sorter:
             return NOTHING_TO_WRITE
         if symbol in self.module.conditional:
             return CONDITIONAL
+        if symbol in {"__getattr__", "__dir__"}:
+            return HOOK
         if not SYMBOL.fullmatch(symbol) or not symbol.isascii() or len(symbol) > LONGEST_SYMBOL:
             return NO_NAME
         if any((first_line(one) + 1, one.name) in self.entered for one in functions):

@@ -162,6 +162,12 @@ class Resolver:
             bases = scope.owner.bases if scope.owner else []
             return frozenset(Value("instance", base.key) for base in bases)
         found: set[Value] = set()
+        if isinstance(node.func, ast.Name) and node.func.id == "type" and len(node.args) == 1:
+            return frozenset(
+                value._replace(kind="class")
+                for value in self.evaluate(scope, node.args[0], depth - 1)
+                if value.kind == "instance"
+            )
         for value in self.evaluate(scope, node.func, depth - 1):
             if value.kind == "class":
                 found.add(Value("instance", value.key, value.own))
@@ -195,6 +201,8 @@ class Resolver:
 
     def _member(self, value: Value, name: str, depth: int) -> Values:
         info = self.class_at(value.key)
+        if name == "__class__":
+            return frozenset({value._replace(kind="class")})
         key = info.find(name)
         if key is None:
             return self._assigned(info, name, depth) if value.kind == "instance" else UNKNOWN
@@ -203,7 +211,9 @@ class Resolver:
             return frozenset({Value("class", key)})
         if key.symbol not in module.functions:
             return frozenset({Value("variable", key)})
-        decorators = {ast.unparse(one).rpartition(".")[2] for f in module.functions[key.symbol] for one in f.decorator_list}
+        decorators = {
+            ast.unparse(one).rpartition(".")[2] for f in module.functions[key.symbol] for one in f.decorator_list
+        }
         if decorators & {"property", "cached_property"} and value.kind == "instance":
             return self.returned(key, depth - 1)
         return frozenset({Value("function", key)})
@@ -241,6 +251,13 @@ class Resolver:
                 found |= self.annotated(scope, statement.annotation)
         return frozenset(found)
 
+    def decorating_classes(self, key: Key) -> Values:
+        """Return classes of the package that a member is decorated with: reading it may call their `__get__`."""
+        module = self._paths[key.path]
+        decorators = [one for node in module.functions.get(key.symbol, ()) for one in node.decorator_list]
+        found = [value for one in decorators for value in self.evaluate(Scope(module), one)]
+        return frozenset(value._replace(kind="instance") for value in found if value.kind == "class")
+
     def local_scope(
         self, outer: Scope, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, owner: ClassInfo | None
     ) -> Scope:
@@ -257,7 +274,9 @@ class Resolver:
             decorators = {ast.unparse(one) for one in node.decorator_list}
             if arguments and "staticmethod" not in decorators:
                 is_class = "classmethod" in decorators or node.name in {"__new__", "__init_subclass__"}
-                scope.names[arguments[0].arg] = frozenset({Value("class" if is_class else "instance", owner.key, own=True)})
+                scope.names[arguments[0].arg] = frozenset(
+                    {Value("class" if is_class else "instance", owner.key, own=True)}
+                )
         _Locals(self, scope).read(node.body if isinstance(node.body, list) else [])
         return scope
 
