@@ -14,19 +14,13 @@ import argparse
 import json
 import os
 import tempfile
-import time
-import uuid
 from pathlib import Path
 
 from cpu import cpu_seconds, spent_since
+from simulated import Engine, open_simulated
 
-from mge_ray.cli.simulate import configuration, server
-from mge_ray.cluster.client import EngineClient
-from mge_ray.cluster.session import local_session
-from mge_ray.domain.events import ExecutionSettings
+from mge_ray.cli.simulate import configuration
 from mge_ray.domain.plan import Masterplan
-from mge_ray.wiring.build import attempt_policy
-from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
 
 
 def synthetic_plan(atoms: int, waves: int) -> tuple[Masterplan, dict[str, str]]:
@@ -74,43 +68,24 @@ def main() -> None:
         path = Path(folder) / "answers.json"
         path.write_text(json.dumps(answers))
         simulator = configuration([f"--answers={path}", f"--latency=fixed:{arguments.latency}"])
-        with server(simulator) as url, local_session():
-            run(plan, url, folder, arguments)
+        with open_simulated(simulator, folder, leases=arguments.leases, checks=arguments.checks) as engine:
+            run(plan, engine, arguments)
 
 
-def run(plan: Masterplan, url: str, folder: str, arguments: argparse.Namespace) -> None:
-    """Execute the plan on the local Ray that is open, and print what it took."""
-    from mge_ray.cluster.engine import open_engine, sandbox_level  # noqa: PLC0415  # Ray's environment is set by now
-
-    level = sandbox_level(None).value if arguments.checks else None
-    config = EngineConfig(
-        engine_id=uuid.uuid4().hex,
-        db_url=f"sqlite:///{folder}/journal.db",
-        simulated=True,
-        base_url=url,
-        generate_limit=arguments.leases,
-        driver_pid=os.getpid(),
-        checks=arguments.checks,
-        sandbox_level=level,
-    )
-    settings = ExecutionSettings(
-        policy=attempt_policy(config, DEFAULT_MODEL, None), max_concurrency=arguments.leases, simulated=True
-    )
-    engine = open_engine(config)
-    warm(engine, settings, checks=arguments.checks)
+def run(plan: Masterplan, engine: Engine, arguments: argparse.Namespace) -> None:
+    """Execute the plan, and print what it took."""
+    engine.run(synthetic_plan(4 if arguments.checks else 2, 1)[0])  # warm: the bound is about a running engine
     cpu_before = cpu_seconds()
-    began = time.monotonic()
-    execution_id = engine.start(plan, settings)
-    state = engine.wait(execution_id)
-    wall_s = time.monotonic() - began
+    done = engine.run(plan)
+    report, wall_s = done.report, done.wall_s
     cpu = spent_since(cpu_before)
-    report = engine.report(execution_id)
+    level = engine.config.sandbox_level
     cores = os.cpu_count() or 1
     rounds = [-(-wave.atoms_total // arguments.leases) for wave in report.waves]
     latency_bound_s = sum(rounds) * arguments.latency
     bound_s = latency_bound_s + sum(wave.check_seconds for wave in report.waves) / cores
     checks = sorted(attempt.check_s for atom in report.atoms for attempt in atom.attempts)
-    print(f"{state.status.value}: {report.atoms_succeeded}/{report.atoms_total} atoms, {arguments.waves} waves,")
+    print(f"{report.status}: {report.atoms_succeeded}/{report.atoms_total} atoms, {arguments.waves} waves,")
     print(
         f"  {arguments.leases} leases, {arguments.latency:g} s simulated latency, {cores} cores, {level or 'no checks'}"
     )
@@ -122,13 +97,6 @@ def run(plan: Masterplan, url: str, folder: str, arguments: argparse.Namespace) 
     print(f"  CPU: {1000 * sum(seconds for _, seconds in cpu) / report.atoms_total:.2f} ms an atom, of which")
     for role, seconds in cpu[:8]:
         print(f"    {1000 * seconds / report.atoms_total:5.2f} ms {role}")
-    engine.close()
-
-
-def warm(engine: EngineClient, settings: ExecutionSettings, *, checks: bool) -> None:
-    """Start the workers and import what they import: the bound is about a running engine."""
-    plan, _ = synthetic_plan(4 if checks else 2, 1)
-    engine.wait(engine.start(plan, settings))
 
 
 if __name__ == "__main__":

@@ -10,97 +10,41 @@ so the end of each atom is known beforehand: it fails only if all four of its an
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import subprocess
 import sys
 import tempfile
-import urllib.request
-import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mge_ray.cli.simulate import configuration, server
-from mge_ray.cluster.session import local_session
-from mge_ray.domain.events import ExecutionSettings
+from simulated import billed, open_simulated, predict
+
+from mge_ray.cli.simulate import configuration
 from mge_ray.domain.plan import Masterplan
-from mge_ray.domain.retry import MAX_ATTEMPTS
 from mge_ray.pipeline.output_folder import write_project
 from mge_ray.pipeline.plan_file import load_plan
 from mge_ray.pipeline.report import ExecutionReport
 from mge_ray.pipeline.workspace import assemble
 from mge_ray.simulator.config import SimulatorConfig
-from mge_ray.simulator.faults import draw_answer
-from mge_ray.wiring.build import attempt_policy
-from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "bookkeeping"
 FAULTS = ("--rate-wrong=0.2", "--rate-429=0.05", "--rate-529=0.05", "--rate-stall=0.05")
 CALL_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the draws of one seed lead to."""
-
-    attempts: dict[str, int]
-    failed: set[str]
-    blocked: set[str]
-
-    def of(self, plan: Masterplan) -> tuple[float, float]:
-        """Return predicted precision in percent and retry rate."""
-        tried = len(plan.atoms) - len(self.blocked)
-        precision = 100 * (tried - len(self.failed)) / len(plan.atoms)
-        return precision, sum(count > 1 for count in self.attempts.values()) / tried
-
-
-def predict(plan: Masterplan, simulator: SimulatorConfig) -> Prediction:
-    """Draw what the server will draw."""
-    attempts, failed, blocked = {}, set(), set()
-    for wave in plan.waves:
-        for atom_id in wave.atom_ids:
-            if any(d in failed or d in blocked for d in plan.by_id[atom_id].depends_on):
-                blocked.add(atom_id)
-                continue
-            good = (i for i in range(MAX_ATTEMPTS) if draw_answer(simulator, atom_id, i) is None)
-            first_good = next(good, None)
-            attempts[atom_id] = MAX_ATTEMPTS if first_good is None else first_good + 1
-            if first_good is None:
-                failed.add(atom_id)
-    return Prediction(attempts, failed, blocked)
+BUDGET_USD = 200.0
 
 
 def execute(plan: Masterplan, simulator: SimulatorConfig, folder: str) -> tuple[ExecutionReport, dict[str, Any], str]:
     """Run once on a local Ray of its own; return the report, the server's books, and what pytest says of the output."""
-    with server(simulator) as url, local_session():
-        from mge_ray.cluster.engine import open_engine  # noqa: PLC0415  # Ray's environment is set by now
-
-        config = EngineConfig(
-            engine_id=uuid.uuid4().hex,
-            db_url=f"sqlite:///{folder}/journal.db",
-            simulated=True,
-            base_url=url,
-            require_price=True,
-            driver_pid=os.getpid(),
-        )
-        policy = attempt_policy(config, DEFAULT_MODEL, None)
-        settings = ExecutionSettings(policy=policy, budget_usd=200.0, call_timeout_s=CALL_TIMEOUT_S, simulated=True)
-        engine = open_engine(config)
-        execution_id = engine.start(plan, settings)
-        engine.wait(execution_id)
-        report, codes = engine.report(execution_id), engine.accepted_codes(execution_id)
-        with urllib.request.urlopen(f"{url}/stats") as answer:  # noqa: S310  # our own server
-            stats = json.load(answer)
-        engine.close()
-    if report.precision_percent < 100:  # noqa: PLR2004  # whole
-        return report, stats, "partial"
+    with open_simulated(simulator, folder, call_timeout_s=CALL_TIMEOUT_S, budget_usd=BUDGET_USD) as engine:
+        run = engine.run(plan)
+        stats = engine.books()
+    if run.report.precision_percent < 100:  # noqa: PLR2004  # whole
+        return run.report, stats, "partial"
     project = Path(folder) / "project"
-    write_project(assemble(plan, codes), project)
+    write_project(assemble(plan, run.codes), project)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=project, capture_output=True, check=False
     )
-    return report, stats, "pass" if done.returncode == 0 else "FAIL"
+    return run.report, stats, "pass" if done.returncode == 0 else "FAIL"
 
 
 def main() -> None:
@@ -124,8 +68,7 @@ def main() -> None:
         actual = {atom.atom_id: len(atom.attempts) for atom in report.atoms if atom.attempts}
         precision, retry_rate = prediction.of(plan)
         calls = report.calls
-        known = calls.answers + calls.billed_without_answer + calls.unknown_spend
-        same = actual == prediction.attempts and stats["billed_answers"] == known
+        same = actual == prediction.attempts and stats["billed_answers"] == billed(calls)
         differing += not same
         ending = "" if same else "  DIFFERS"
         print(
