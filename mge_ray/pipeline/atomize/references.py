@@ -218,21 +218,25 @@ class _Reader(ast.NodeVisitor):
         base = self.resolver.evaluate(self._scope, node.value)
         if not base:
             self._unknown.add(node.attr)
-            return
         for value in base:
             held = self.resolver.held(value.key) if value.kind == "variable" else [value]
-            for one in held or ():
-                if one.kind == "module":
-                    kind = EdgeKind.IMPORT
-                    for found in self.resolver.attribute(one, node.attr):
-                        self._lead(found, kind)
-                elif one.kind in {"class", "instance"}:
-                    self.members_of([one], (node.attr,), Doubt.NONE)
-                    for found in self.resolver.attribute(one, node.attr):
-                        if found.kind in {"class", "instance"} and not found.own:
-                            self._spoken_of.add(found)
-            if value.kind == "variable" and not held:
+            for one in held:
+                self._attribute(one, node.attr)
+            if not held:
                 self._unknown.add(node.attr)
+
+    def _attribute(self, value: Value, name: str) -> None:
+        found = self.resolver.attribute(value, name)
+        if value.kind == "module":
+            for one in found:
+                self._lead(one, EdgeKind.IMPORT)
+        elif value.kind in {"class", "instance"}:
+            self.members_of([value], (name,), Doubt.NONE)
+            self._spoken_of.update(one for one in found if one.kind in {"class", "instance"} and not one.own)
+            if self.resolver.class_at(value.key).find(name) is None:
+                for one in found:
+                    if one.kind == "function":  # kept in `self.name`, and called through it
+                        self.add(one.key, EdgeKind.ATTRIBUTE, Doubt.OVERRIDE)
 
     def members_of(self, values: Iterable[Value], names: Iterable[str], doubt: Doubt) -> None:
         """Note edges to members of classes by name, and to what overrides them below."""
@@ -253,7 +257,8 @@ class _Reader(ast.NodeVisitor):
                 self._beside(info, wanted)
 
     def _descriptors(self, key: Key, doubt: Doubt) -> None:
-        for value in self.resolver.decorating_classes(key):
+        held = [one for one in self.resolver.held(key) if one.kind == "instance"]
+        for value in [*self.resolver.decorating_classes(key), *held]:
             info = self.resolver.class_at(value.key)
             for name in ("__get__", "__set__", "__call__"):
                 target = info.find(name)

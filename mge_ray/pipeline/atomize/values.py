@@ -272,9 +272,10 @@ class Resolver:
         for one in [*arguments, node.args.vararg, node.args.kwarg]:
             if one is not None:
                 scope.names[one.arg] = self.annotated(outer, one.annotation)
-        for one, default in zip(arguments[::-1], node.args.defaults[::-1], strict=False):
-            if not node.args.kwonlyargs and not scope.names[one.arg]:
-                scope.names[one.arg] = self.evaluate(outer, default)
+        positional = [*node.args.posonlyargs, *node.args.args][::-1]
+        defaults = [*zip(positional, node.args.defaults[::-1], strict=False)]
+        for one, default in [*defaults, *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]:
+            scope.names[one.arg] |= self.evaluate(outer, default)
         if owner is not None and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node in owner.node.body:
             decorators = {ast.unparse(one) for one in node.decorator_list}
             if arguments and "staticmethod" not in decorators:
