@@ -126,7 +126,7 @@ def _lost(modules: Mapping[str, Module], graph: UnitGraph, answers: Mapping[Key,
 
 
 def _symbols(groups: Sequence[tuple[Unit, ...]]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(unit.key.symbol for unit in group) for group in groups)
+    return tuple(dict.fromkeys(tuple(unit.key.symbol for unit in group) for group in groups))
 
 
 class _Plan:
