@@ -52,6 +52,10 @@ def test_twice(box):
     assert box.twice() == 4
 
 
+def test_x(box):
+    assert box.x == 2
+
+
 @pytest.mark.skip
 def test_skipped():
     assert double(0)
@@ -87,7 +91,7 @@ def test_a_package_becomes_a_plan_and_its_answers_the_package(cli, project, tmp_
     plan = load_plan(tmp_path / "plan.json")
     assert [(atom.symbol, atom.tests) for atom in plan.atoms] == [
         ("double", ("tests/test_core.py::test_double",)),
-        ("Box", ("tests/test_core.py::test_twice",)),
+        ("Box", ("tests/test_core.py::test_x", "tests/test_core.py::test_twice")),
     ]
     assert plan.acceptance_tests == ("tests",)
     rebuilt = assemble(plan, json.loads((tmp_path / "answers.json").read_text()))
@@ -150,6 +154,15 @@ def test_paths_that_do_not_fit_are_one_line(cli, project, tmp_path):
         ran = cli("atomize", *arguments, "--out", "plan.json")
         assert (ran.code, ran.err.count("\n")) == (2, 1)
         assert expected in ran.err
+
+
+def test_an_enormous_tree_is_refused_unread(cli, project, tmp_path):
+    project()
+    with (tmp_path / "pkg" / "data.txt").open("wb") as data:
+        data.truncate(65 << 20)
+    ran = cli("atomize", "pkg", "--tests", "tests", "--out", "plan.json")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "hold more than 64 MiB" in ran.err
 
 
 def test_c_extensions_are_named_when_the_package_needs_them(cli, project, tmp_path):

@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from mge_ray.adapters.sandbox import Sandbox
+from mge_ray.adapters.sandbox import Sandbox, SandboxUnavailableError
+from mge_ray.adapters.suite.suite_run import SuiteError
 from mge_ray.adapters.validator.trials import ChecksWorkspaces, request_for
 from mge_ray.pipeline.atomize import ObservedTest, ProjectTree
 
@@ -23,12 +24,15 @@ def tried_in_sandbox(
 ) -> tuple[tuple[ObservedTest, ...], tuple[str, ...]]:
     """Return the tests, those that fail in the sandbox as failed, and the ids of these.
 
-    Tests with more reports than a check can hold are left as they are: they judge no atom. Raises what the sandbox
-    raises where it cannot be started.
+    Tests with more reports than a check can hold are left as they are: they judge no atom. Raises SuiteError where no
+    sandbox can be started.
     """
     if sandbox is None:
-        with Sandbox() as own:
-            return tried_in_sandbox(tree, tests, wall_s=wall_s, sandbox=own)
+        try:
+            with Sandbox() as own:
+                return tried_in_sandbox(tree, tests, wall_s=wall_s, sandbox=own)
+        except SandboxUnavailableError as error:
+            raise SuiteError(f"the tests cannot be tried in the sandbox: {error}; see `mge-ray doctor`") from None
     refused: set[str] = set()
     for chunk in _chunks(tests):
         refused |= _refused(tree, chunk, wall_s, sandbox)

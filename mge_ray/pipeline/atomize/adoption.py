@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import networkx as nx
 
+from mge_ray.pipeline.atomize.edges import EdgeKind
 from mge_ray.pipeline.atomize.graph import UnitGraph, belong_together, joined
-from mge_ray.pipeline.atomize.references import EdgeKind
 from mge_ray.pipeline.atomize.units import Unit
 
 MOST_LINES_TOGETHER = 30

@@ -13,11 +13,12 @@ from mge_ray.pipeline.atomize.adoption import adopt
 from mge_ray.pipeline.atomize.answers import altered, answer_of, defines_of
 from mge_ray.pipeline.atomize.definitions import Key, Module, Package, module_name, read_package
 from mge_ray.pipeline.atomize.describe import complexity_of, describe, signature_of
+from mge_ray.pipeline.atomize.edges import Edge, EdgeKind
 from mge_ray.pipeline.atomize.graph import Dependency, UnitGraph, connect
 from mge_ray.pipeline.atomize.judging import assign, gather, lean, line_map, whole_files
 from mge_ray.pipeline.atomize.observations import Observations
 from mge_ray.pipeline.atomize.project_tree import AtomizeError, ProjectTree
-from mge_ray.pipeline.atomize.references import Edge, EdgeKind, find_edges
+from mge_ray.pipeline.atomize.references import find_edges
 from mge_ray.pipeline.atomize.stubs import stub_module
 from mge_ray.pipeline.atomize.units import MAKES_NO_STUB, UNJUDGED, Kept, Unit, code_lines, find_units
 from mge_ray.pipeline.workspace import Piece
@@ -126,7 +127,7 @@ def _lost(modules: Mapping[str, Module], graph: UnitGraph, answers: Mapping[Key,
 
 
 def _symbols(groups: Sequence[tuple[Unit, ...]]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(unit.key.symbol for unit in group) for group in groups)
+    return tuple(dict.fromkeys(tuple(unit.key.symbol for unit in group) for group in groups))
 
 
 class _Plan:

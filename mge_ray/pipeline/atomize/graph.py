@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import networkx as nx
 
 from mge_ray.pipeline.atomize.definitions import Key
-from mge_ray.pipeline.atomize.references import Doubt, Edge, EdgeKind
+from mge_ray.pipeline.atomize.edges import Doubt, Edge, EdgeKind
 from mge_ray.pipeline.atomize.units import Unit, owners
 
 MOST_MERGED = 6

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import networkx as nx
 
+from mge_ray.pipeline.atomize.edges import Doubt, EdgeKind
 from mge_ray.pipeline.atomize.graph import Dependency, UnitGraph
 from mge_ray.pipeline.atomize.observations import Observations, ObservedTest
-from mge_ray.pipeline.atomize.references import Doubt, EdgeKind
 from mge_ray.pipeline.atomize.units import Unit, body_lines
 
 MOST_TESTS_OF_AN_ATOM = 8

@@ -1,4 +1,4 @@
-"""Edges: which node of the package rests on which, why, and how sure that is.
+"""Finding edges: which node of the package rests on which.
 
 Found by reading the code alone. Where a receiver's type is not evident, a method of that name counts as used, with less
 certainty: a missing edge costs a failed check, a superfluous one only some width.
@@ -8,74 +8,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from enum import Enum, IntEnum
-from typing import NamedTuple
 
 from mge_ray.pipeline.atomize.definitions import ClassInfo, Function, Key, Module, Package
-from mge_ray.pipeline.atomize.values import Resolver, Scope, Value, Values
+from mge_ray.pipeline.atomize.edges import BINARY, BY_CALL, COMPARED, Doubt, Edge, EdgeKind
+from mge_ray.pipeline.atomize.scopes import Scope, Value, Values
+from mge_ray.pipeline.atomize.values import Resolver
 
 MOST_NAMESAKES = 4  # classes that have a method of an attribute's name; of more, none is meant in particular
 CONSTRUCTORS = ("__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__")
 _COMMON = frozenset(name for kind in (list, dict, set, str, bytes, tuple, int) for name in dir(kind))
-_BY_CALL = {
-    "len": ("__len__",),
-    "iter": ("__iter__",),
-    "next": ("__next__",),
-    "repr": ("__repr__",),
-    "str": ("__str__", "__repr__"),
-    "format": ("__format__", "__str__"),
-    "bool": ("__bool__", "__len__"),
-    "hash": ("__hash__",),
-    "reversed": ("__reversed__",),
-    "int": ("__int__", "__index__"),
-    "float": ("__float__",),
-    "abs": ("__abs__",),
-    "list": ("__iter__",),
-    "tuple": ("__iter__",),
-    "set": ("__iter__", "__hash__"),
-    "dict": ("__iter__", "keys", "__getitem__"),
-    "sorted": ("__iter__", "__lt__"),
-}
-_BINARY = {
-    "Add": "add", "Sub": "sub", "Mult": "mul", "Div": "truediv", "FloorDiv": "floordiv", "Mod": "mod", "Pow": "pow",
-    "BitOr": "or", "BitAnd": "and", "BitXor": "xor", "LShift": "lshift", "RShift": "rshift", "MatMult": "matmul",
-}  # fmt: skip
-_COMPARED = {"Eq": "__eq__", "NotEq": "__ne__", "Lt": "__lt__", "LtE": "__le__", "Gt": "__gt__", "GtE": "__ge__"}
-
-
-class EdgeKind(str, Enum):
-    """What in the code makes one node rest on another."""
-
-    CALL = "call"
-    NAME = "name"
-    ATTRIBUTE = "attribute"
-    IMPORT = "import"
-    BASE = "base"
-    DECORATOR = "decorator"
-    DEFAULT = "default"
-    TEST = "test"
-    """Not of the code: the only test that can judge the one runs the other too."""
-
-
-class Doubt(IntEnum):
-    """How sure an edge is, the surest first; cycles are cut at the other end."""
-
-    NONE = 0
-    OVERRIDE = 1
-    """Found on a class, but a subclass has a method of its own."""
-    PROTOCOL = 2
-    """An operator on something that may be an instance of a class the code speaks of."""
-    NAMESAKE = 3
-    """An attribute of something unknown, that some class of the package has."""
-
-
-class Edge(NamedTuple):
-    """`source` rests on `target`."""
-
-    source: Key
-    target: Key
-    kind: EdgeKind
-    doubt: Doubt = Doubt.NONE
 
 
 def find_edges(package: Package) -> set[Edge]:
@@ -218,21 +159,25 @@ class _Reader(ast.NodeVisitor):
         base = self.resolver.evaluate(self._scope, node.value)
         if not base:
             self._unknown.add(node.attr)
-            return
         for value in base:
             held = self.resolver.held(value.key) if value.kind == "variable" else [value]
-            for one in held or ():
-                if one.kind == "module":
-                    kind = EdgeKind.IMPORT
-                    for found in self.resolver.attribute(one, node.attr):
-                        self._lead(found, kind)
-                elif one.kind in {"class", "instance"}:
-                    self.members_of([one], (node.attr,), Doubt.NONE)
-                    for found in self.resolver.attribute(one, node.attr):
-                        if found.kind in {"class", "instance"} and not found.own:
-                            self._spoken_of.add(found)
-            if value.kind == "variable" and not held:
+            for one in held:
+                self._attribute(one, node.attr)
+            if not held:
                 self._unknown.add(node.attr)
+
+    def _attribute(self, value: Value, name: str) -> None:
+        found = self.resolver.attribute(value, name)
+        if value.kind == "module":
+            for one in found:
+                self._lead(one, EdgeKind.IMPORT)
+        elif value.kind in {"class", "instance"}:
+            self.members_of([value], (name,), Doubt.NONE)
+            self._spoken_of.update(one for one in found if one.kind in {"class", "instance"} and not one.own)
+            if self.resolver.class_at(value.key).find(name) is None:
+                for one in found:
+                    if one.kind == "function":  # kept in `self.name`, and called through it
+                        self.add(one.key, EdgeKind.ATTRIBUTE, Doubt.OVERRIDE)
 
     def members_of(self, values: Iterable[Value], names: Iterable[str], doubt: Doubt) -> None:
         """Note edges to members of classes by name, and to what overrides them below."""
@@ -253,7 +198,8 @@ class _Reader(ast.NodeVisitor):
                 self._beside(info, wanted)
 
     def _descriptors(self, key: Key, doubt: Doubt) -> None:
-        for value in self.resolver.decorating_classes(key):
+        held = [one for one in self.resolver.held(key) if one.kind == "instance"]
+        for value in [*self.resolver.decorating_classes(key), *held]:
             info = self.resolver.class_at(value.key)
             for name in ("__get__", "__set__", "__call__"):
                 target = info.find(name)
@@ -283,8 +229,8 @@ class _Reader(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         self._called.add(id(node.func))
         if isinstance(node.func, ast.Name):
-            if node.func.id in _BY_CALL and node.args and node.func.id not in self._scope.names:
-                self._operator(node.args[0], *_BY_CALL[node.func.id])
+            if node.func.id in BY_CALL and node.args and node.func.id not in self._scope.names:
+                self._operator(node.args[0], *BY_CALL[node.func.id])
             if node.func.id in {"getattr", "hasattr", "setattr"} and len(node.args) > 1:
                 self._by_text(node)
         for value in self.resolver.evaluate(self._scope, node.func):
@@ -305,13 +251,13 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
-        name = _BINARY[type(node.op).__name__]
+        name = BINARY[type(node.op).__name__]
         self._operator(node.left, f"__{name}__")
         self._operator(node.right, f"__r{name}__")
         self.generic_visit(node)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        name = _BINARY[type(node.op).__name__]
+        name = BINARY[type(node.op).__name__]
         self._operator(node.target, f"__i{name}__", f"__{name}__")
         self.generic_visit(node)
 
@@ -327,9 +273,9 @@ class _Reader(ast.NodeVisitor):
             if kind in {"In", "NotIn"}:
                 self._operator(operands[index + 1], "__contains__", "__iter__")
                 self._protocols.update(("__eq__", "__hash__"))
-            elif kind in _COMPARED:
-                self._operator(operands[index], _COMPARED[kind], "__eq__")
-                self._operator(operands[index + 1], _COMPARED[kind], "__lt__", "__gt__")
+            elif kind in COMPARED:
+                self._operator(operands[index], COMPARED[kind], "__eq__")
+                self._operator(operands[index + 1], COMPARED[kind], "__lt__", "__gt__")
         self.generic_visit(node)
 
     def visit_For(self, node: ast.For | ast.AsyncFor) -> None:

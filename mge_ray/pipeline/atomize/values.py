@@ -1,6 +1,6 @@
 """What a name or an expression evidently stands for inside the package: a module, a class, an instance, a function.
 
-Owns imports (relative, star, re-exports through `__init__`) and the little type inference that edges need. Nothing is
+Owns looking up (through imports, stars, re-exports) and the little type inference that edges need. Nothing is
 run; what is not evident is unknown, and `references` then goes by the attribute's name.
 """
 
@@ -8,39 +8,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from mge_ray.pipeline.atomize.definitions import ClassInfo, Key, Module, Package
+from mge_ray.pipeline.atomize.scopes import UNKNOWN, Bindings, Scope, Value, Values, imports_of
 
 DEPTH = 8
 _WRAPPERS = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Type", "type"})
-
-
-class Value(NamedTuple):
-    """One thing an expression may be. `own` marks `self` and `cls`, which may as well be of a subclass."""
-
-    kind: Literal["module", "class", "instance", "function", "variable"]
-    key: Key
-    own: bool = False
-    imported: bool = False
-
-
-Values = frozenset[Value]
-UNKNOWN: Values = frozenset()
-
-
-@dataclass(slots=True)
-class Scope:
-    """Local names with what they may be; a name that is local and unknown hides the module's."""
-
-    module: Module
-    owner: ClassInfo | None = None
-    names: dict[str, Values] = field(default_factory=dict)
-
-    def inner(self) -> Scope:
-        """Return a scope inside this one."""
-        return Scope(self.module, self.owner, dict(self.names))
 
 
 class Resolver:
@@ -49,7 +23,7 @@ class Resolver:
     def __init__(self, package: Package) -> None:
         self._package = package
         self._paths = package.by_path()
-        self._bindings = {name: _imports_of(module) for name, module in package.modules.items()}
+        self._bindings = {name: imports_of(module) for name, module in package.modules.items()}
         self._returns: dict[Key, Values] = {}
         self._attributes: dict[tuple[Key, str], Values] = {}
         self._link_bases()
@@ -272,9 +246,10 @@ class Resolver:
         for one in [*arguments, node.args.vararg, node.args.kwarg]:
             if one is not None:
                 scope.names[one.arg] = self.annotated(outer, one.annotation)
-        for one, default in zip(arguments[::-1], node.args.defaults[::-1], strict=False):
-            if not node.args.kwonlyargs and not scope.names[one.arg]:
-                scope.names[one.arg] = self.evaluate(outer, default)
+        positional = [*node.args.posonlyargs, *node.args.args][::-1]
+        defaults = [*zip(positional, node.args.defaults[::-1], strict=False)]
+        for one, default in [*defaults, *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]:
+            scope.names[one.arg] |= self.evaluate(outer, default)
         if owner is not None and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node in owner.node.body:
             decorators = {ast.unparse(one) for one in node.decorator_list}
             if arguments and "staticmethod" not in decorators:
@@ -287,7 +262,7 @@ class Resolver:
 
     def imported(self, module: Module, node: ast.Import | ast.ImportFrom) -> Mapping[str, Values]:
         """Return what an import statement binds, names from outside the package as unknown."""
-        bindings = _Bindings()
+        bindings = Bindings()
         bindings.read(module, node)
         bound: dict[str, Values] = {}
         for alias in node.names:
@@ -382,40 +357,3 @@ class _Locals(ast.NodeVisitor):
         if node.name:
             self._bind(node.name, self._resolver.annotated(self._scope, node.type))
         self.generic_visit(node)
-
-
-@dataclass(slots=True)
-class _Bindings:
-    """What a module's imports bind: name -> (module, name in it, "" for the module itself), and star imports."""
-
-    names: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    stars: list[str] = field(default_factory=list)
-
-    def read(self, module: Module, node: ast.Import | ast.ImportFrom) -> None:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                target = alias.name if alias.asname else alias.name.partition(".")[0]
-                self.names.setdefault(alias.asname or target, []).append((target, ""))
-            return
-        origin = node.module or ""
-        if node.level:
-            parts = module.package.split(".")
-            base = parts[: len(parts) - node.level + 1]
-            origin = ".".join([*base, *([origin] if origin else [])])
-        for alias in node.names:
-            if alias.name == "*":
-                self.stars.append(origin)
-            else:
-                self.names.setdefault(alias.asname or alias.name, []).append((origin, alias.name))
-
-
-def _imports_of(module: Module) -> _Bindings:
-    bindings = _Bindings()
-    pending: list[ast.AST] = list(module.tree.body)
-    while pending:
-        node = pending.pop(0)
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            bindings.read(module, node)
-        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.expr):
-            pending.extend(ast.iter_child_nodes(node))
-    return bindings

@@ -332,3 +332,11 @@ def test_runtime_below_the_temporary_folder_is_found(tmp_path):
         with Sandbox(level, python=str(folder / "bin/python")) as sandbox:
             record = run(sandbox, {"sol.py": ADD, "test_sol.py": TEST}, "test_sol.py")
             assert record.status == "ok", record
+
+
+def test_a_failure_after_hundreds_of_passes_is_not_lost(sandbox):
+    test = "import pytest\n\n\n@pytest.mark.parametrize('n', range(620))\ndef test_many(n):\n    assert n != 610\n"
+    record = run(sandbox, {"test_many.py": test}, "test_many.py")
+    assert record.status == "failed"
+    assert record.outcomes[0].node_id == "test_many.py::test_many[610]"
+    assert len(record.outcomes) == 500

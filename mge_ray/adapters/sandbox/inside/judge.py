@@ -50,7 +50,12 @@ def judge(request: dict[str, Any], workspace: Path, plugins: Sequence[object] = 
     note = _run_pytest(recorder, request["tests"], workspace, [*plugins, *tracers])
     recorder.add_missing(note)
     functions = tracers[0].functions(recorder.outcomes) if tracers else []
-    return {"outcomes": recorder.outcomes[:_OUTCOMES], "note": note, "functions": functions}
+    return {"outcomes": _most(recorder.outcomes), "note": note, "functions": functions}
+
+
+def _most(outcomes: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Bound the record: what went wrong first, and never a pass in its place."""
+    return sorted(outcomes, key=lambda one: one["outcome"] in {"passed", "skipped"})[:_OUTCOMES]
 
 
 def _write(files: dict[str, str], workspace: Path) -> str | None:
