@@ -54,7 +54,9 @@ def judge(request: dict[str, Any], workspace: Path, plugins: Sequence[object] = 
 
 
 def _most(outcomes: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Bound the record: what went wrong first, and never a pass in its place."""
+    """Bound the record; where it is cut, what went wrong comes first."""
+    if len(outcomes) <= _OUTCOMES:
+        return outcomes
     return sorted(outcomes, key=lambda one: one["outcome"] in {"passed", "skipped"})[:_OUTCOMES]
 
 
