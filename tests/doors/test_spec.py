@@ -129,7 +129,8 @@ def test_what_was_planned_is_shown_without_ray_and_not_executed_unasked(cli, pla
     assert ran.err == f"mge-ray: nothing was executed: look at {planned}/made.plan.yaml, then say --yes to execute it\n"
     assert "requirements   3: 2 MUST, 1 SHOULD; 3 covered by 4 tests" in ran.out
     assert "plan           scores: 4 atoms in 3 waves" in ran.out
-    assert "execution      about 5 calls to claude-sonnet-5-5" in ran.out
+    (calls,) = [line.split()[1:] for line in ran.out.splitlines() if line.startswith("calls ")]
+    assert 4 <= int(calls[0]) <= int(calls[1]) <= int(calls[2]) <= 16
     assert load_plan(planned / "made.plan.yaml").name == "scores"
     assert not (planned / "made").exists()
 
