@@ -28,8 +28,10 @@ from mge_ray.wiring.settings import EngineConfig
 
 REVIVAL_POLL_S = 0.2
 COLLECT_S = 30.0
-GATHERING_S = 0.002
-"""How long the first answer waits for others: answers come in bursts."""
+GATHERING_S = 0.015
+"""How long the first answer waits for others: answers come in bursts, and each message costs both sides a turn.
+
+Measured on the dispatch benchmark: 2 ms 1.055 x the bound, 8 ms 1.051 x, 15 ms 1.047 x."""
 
 Answer = Generation | CallFailure
 

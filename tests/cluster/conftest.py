@@ -117,14 +117,21 @@ ANSWERS = {
 }
 
 
-def processes_titled(mark: str, title: str) -> list[int]:
-    """Processes of the session whose title starts like this."""
-    found = []
+def processes_titled(title: str) -> list[int]:
+    """Processes below this one whose title starts like this: another Ray of this machine is not ours to touch."""
+    parents, titled = {}, []
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             try:
+                parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
                 if (process / "cmdline").read_bytes().startswith(title.encode()):
-                    found.append(int(process.name))
+                    titled.append(int(process.name))
             except OSError:
                 continue
-    return found
+    return [pid for pid in titled if _descends(pid, parents)]
+
+
+def _descends(pid: int, parents: dict[int, int]) -> bool:
+    while pid and pid != os.getpid():
+        pid = parents.get(pid, 0)
+    return pid == os.getpid()

@@ -51,7 +51,7 @@ def test_a_killed_gateway_costs_unknown_spend_and_no_atom(engine):
     plan = numbered_plan("lost", 6, 1)
     execution_id = engine.start(plan)
     engine.until(execution_id, lambda state: state.atoms_in_flight == 6)
-    (pid,) = processes_titled(engine.mark, "ray::LLMGateway")
+    (pid,) = processes_titled("ray::LLMGateway")
     os.kill(pid, signal.SIGKILL)
     assert engine.call("wait", execution_id).status is ExecutionStatus.COMPLETED
     report = engine.call("report", execution_id)
@@ -65,7 +65,7 @@ def test_a_check_that_loses_three_workers_fails_its_atom_alone(engine):
     plan = numbered_plan("worker", 2, 1, test_body="time.sleep(5)")
     execution_id = engine.start(plan)
     for _ in range(30):
-        for pid in processes_titled(engine.mark, "ray::check wave"):
+        for pid in processes_titled("ray::check wave"):
             os.kill(pid, signal.SIGKILL)
         if engine.call("state", execution_id).status is not ExecutionStatus.RUNNING:
             break
