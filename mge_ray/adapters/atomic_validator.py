@@ -62,7 +62,9 @@ class AtomicValidator:
             issues += found
             if not ValidationResult(issues=tuple(found)).passed:
                 break
-        return ValidationResult(issues=tuple(issues), level=level, tests_run=subject.tests_run, seconds=seconds)
+        return ValidationResult(
+            issues=tuple(issues), level=level, tests_run=subject.tests_run, seconds=seconds, blamed=subject.blamed
+        )
 
     def judge_acceptance(self, plan: Masterplan, codes: Mapping[str, str], wave_id: int = 0) -> ValidationResult:
         """Judge what `codes` (atom id -> code) make of the plan, by a wave's tests or (0) by acceptance; blocks."""

@@ -42,7 +42,8 @@ class AtomRecord:
 
     `active_s` is the time spent in flight, `flight_began_at` when the present flight began; waiting is not counted.
     `reopened` counts how often a failure above the atom sent it back after it was accepted, and `fallback` is the code
-    that was accepted then.
+    that was accepted then. `waits_for` is the dependency that is open again, `rechecks` the indices of attempts whose
+    code is checked again because such a dependency has new code, the one in hand first.
     """
 
     atom_id: str
@@ -68,6 +69,8 @@ class AtomRecord:
     code: str | None = None
     reopened: int = 0
     fallback: str | None = None
+    waits_for: str = ""
+    rechecks: list[int] = field(default_factory=list)
 
     @property
     def in_flight(self) -> bool:

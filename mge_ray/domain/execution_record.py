@@ -54,6 +54,8 @@ class ExecutionRecord:
         self.gate = 0
         self.gates_passed = 0
         self.reopenings = 0
+        self.rechecks = 0
+        self.waiting: dict[str, list[str]] = {}
         self.failed_gates: list[int] = []
         self.queues = ReadyQueues()
         self.started_at: float | None = None
@@ -127,9 +129,10 @@ class ExecutionRecord:
 
     @property
     def accepted_version(self) -> tuple[int, ...]:
-        """Changes whenever what checks rest on may: with the wave, at its gate, and with each verdict after a gate."""
+        """Changes whenever what checks rest on may: with the wave, at its gate, with each verdict after re-opening."""
         gate_open = self.open_in_wave == 0
-        return (self.current_wave, gate_open, self.attempts_made if gate_open or self.reopenings else 0)
+        verdicts = self.attempts_made + self.rechecks
+        return (self.current_wave, gate_open, verdicts if gate_open or self.reopenings else 0)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the whole state as plain data; two machines are equal when their snapshots are."""
@@ -141,7 +144,7 @@ class ExecutionRecord:
             "wave_times": {wave: list(times) for wave, times in self.wave_times.items()},
             "atoms": {atom_id: asdict(record) for atom_id, record in self.atoms.items()},
             "acceptance": asdict(self.acceptance),
-            "gates": [self.gate, self.gates_passed, self.reopenings, list(self.failed_gates)],
+            "gates": [self.gate, self.gates_passed, self.reopenings, self.rechecks, list(self.failed_gates)],
             "money": asdict(self.money),
             "calls_without_answer": dict(self.calls_without_answer),
             "queued": self.queues.content(),

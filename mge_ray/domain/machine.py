@@ -11,6 +11,8 @@ each with LeaseGranted; only then does a command to act come back.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mge_ray.domain import commands as c
 from mge_ray.domain import events as e
 from mge_ray.domain.attempt import Answer, AtomRecord, Attempt
@@ -218,6 +220,8 @@ class ExecutionMachine(WaveProgress):
     ) -> Outcome:
         answer, record.answer = record.answer, None
         assert answer is not None  # noqa: S101  # a verdict is always on an answer
+        if record.rechecks:
+            return self._conclude_recheck(record, verdict, at, hopeless=hopeless)
         attempt = Attempt(
             number=record.attempt,
             call_id=answer.call_id,
@@ -236,12 +240,26 @@ class ExecutionMachine(WaveProgress):
         if verdict.passed:
             record.code = answer.code
             return outcome + self._end_atom(record, AtomStatus.SUCCEEDED, at)
-        if hopeless or record.attempt >= self._settings.policy.max_attempts:
-            cause = hopeless or f"all {record.attempt} attempts failed"
-            return outcome + self._end_atom(record, AtomStatus.FAILED, at, cause=cause)
-        record.attempt += 1
-        self._queue_call(record)
-        return outcome
+        if hopeless:
+            return outcome + self._end_atom(record, AtomStatus.FAILED, at, cause=hopeless)
+        return outcome + self._go_on(record, at, blaming=True)
+
+    def _conclude_recheck(
+        self, record: AtomRecord, verdict: ValidationResult, at: float, *, hopeless: str = ""
+    ) -> Outcome:
+        self.rechecks += 1
+        index = record.rechecks.pop(0)
+        attempt = replace(record.attempts[index], verdict=verdict, check_s=verdict.duration_s)
+        record.attempts[index] = attempt
+        if verdict.passed or hopeless:
+            record.rechecks.clear()
+            record.code = attempt.code if verdict.passed else record.code
+            status = AtomStatus.SUCCEEDED if verdict.passed else AtomStatus.FAILED
+            return self._end_atom(record, status, at, cause=hopeless)
+        if record.rechecks:
+            self._recheck(record)
+            return []
+        return self._go_on(record, at)
 
     def _on_atom_timed_out(self, event: e.AtomTimedOut) -> Outcome:
         record = self._record(event.atom_id)

@@ -41,6 +41,8 @@ class AtomStatus(str, Enum):
     GENERATING = "generating"
     ANSWERED = "answered"
     EXECUTING = "executing"
+    WAITING = "waiting"
+    """For an atom it rests on, which is open again."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     BLOCKED = "blocked"
@@ -97,8 +99,8 @@ ATOM_TRANSITIONS: dict[tuple[AtomStatus, type], tuple[AtomStatus, ...]] = {
     (_A.GENERATING, e.GenerationArrived): (_A.ANSWERED, _A.READY, _A.FAILED),
     (_A.GENERATING, e.GenerationFailed): (_A.READY, _A.FAILED),
     (_A.GENERATING, e.AtomTimedOut): (_A.FAILED,),
-    (_A.EXECUTING, e.AtomExecuted): (_A.SUCCEEDED, _A.READY, _A.FAILED),
-    (_A.EXECUTING, e.WorkerLost): (_A.ANSWERED, _A.FAILED),
+    (_A.EXECUTING, e.AtomExecuted): (_A.SUCCEEDED, _A.READY, _A.ANSWERED, _A.WAITING, _A.FAILED),
+    (_A.EXECUTING, e.WorkerLost): (_A.ANSWERED, _A.READY, _A.WAITING, _A.FAILED),
     (_A.EXECUTING, e.AtomTimedOut): (_A.FAILED,),
 }
 

@@ -60,7 +60,7 @@ class ValidationResult(BaseModel):
     """The verdict on one candidate, or above the atom on what stands so far.
 
     `level` is the last level that ran, `seconds` the time of each level. `blamed` names the atoms that a failure above
-    the atom points at, the most suspicious first.
+    the atom points at, or dependencies of an atom that failed its tests; the most suspicious first.
     """
 
     model_config = ConfigDict(frozen=True)

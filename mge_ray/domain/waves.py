@@ -8,17 +8,17 @@ end. A gate that fails names atoms to blame: they are opened again while they ha
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from mge_ray.domain import commands as c
 from mge_ray.domain.attempt import AtomRecord
+from mge_ray.domain.blame import Blame, answers_worth_a_check
 from mge_ray.domain.concurrency import Pool
-from mge_ray.domain.execution_record import ACCEPTANCE, ExecutionRecord, Outcome
+from mge_ray.domain.execution_record import ACCEPTANCE, Outcome
 from mge_ray.domain.state import AtomStatus, ExecutionStatus
 from mge_ray.domain.validation import ValidationResult
 
 
-class WaveProgress(ExecutionRecord):
+class WaveProgress(Blame):
     """An execution's way through its waves."""
 
     def _end_atom(self, record: AtomRecord, status: AtomStatus, at: float, *, cause: str = "") -> Outcome:
@@ -44,7 +44,31 @@ class WaveProgress(ExecutionRecord):
                     active_s=record.active_s,
                 )
             )
+        for waiting in self.waiting.pop(record.atom_id, ()):
+            outcome += self._wait_no_longer(self.atoms[waiting], record, at)
         return outcome + self._advance(at)
+
+    def _wait_no_longer(self, record: AtomRecord, awaited: AtomRecord, at: float) -> Outcome:
+        """Check what was bought before again, on top of the new code; go on where the code is the old one."""
+        record.waits_for = ""
+        record.rechecks = answers_worth_a_check(record) if awaited.code != awaited.fallback else []
+        if not record.rechecks:
+            return self._go_on(record, at)
+        self._recheck(record)
+        return []
+
+    def _go_on(self, record: AtomRecord, at: float, *, blaming: bool = False) -> Outcome:
+        """After a failed check: wait for what is to blame, or make the next attempt, or give up."""
+        last = record.attempt >= self._settings.policy.max_attempts
+        culprit = self._culprit(record, last=last) if blaming or last else None
+        if culprit is not None:
+            self._wait_for(record, culprit)
+            return []
+        if last:
+            return self._end_atom(record, AtomStatus.FAILED, at, cause=f"all {record.attempt} attempts failed")
+        record.attempt += 1
+        self._queue_call(record)
+        return []
 
     def _close(self, record: AtomRecord, status: AtomStatus, cause: str) -> None:
         record.status, record.cause = status, cause
@@ -104,23 +128,6 @@ class WaveProgress(ExecutionRecord):
             self.gates_passed = self.gate
         elif not self._open_again(verdict):
             self.failed_gates.append(self.gate)
-
-    def _open_again(self, verdict: ValidationResult) -> bool:
-        """Send blamed atoms back with what failed above them; those without attempts left stay as they are."""
-        limit = self._settings.policy.max_attempts
-        records = [self.atoms[atom_id] for atom_id in dict.fromkeys(verdict.blamed) if atom_id in self.atoms]
-        sent = [one for one in records if one.status is AtomStatus.SUCCEEDED and one.attempt < limit]
-        for record in sent:
-            self.ended[AtomStatus.SUCCEEDED] -= 1
-            self.retried_atoms -= len(record.attempts) > 1
-            self.open_in_wave += 1
-            record.attempts[-1] = replace(record.attempts[-1], verdict=verdict)
-            record.reopened += 1
-            self.reopenings += 1
-            record.fallback, record.cause = record.code, ""
-            record.attempt += 1
-            self._queue_call(record)
-        return bool(sent)
 
     def _open_next_wave(self, at: float) -> None:
         self.current_wave += 1

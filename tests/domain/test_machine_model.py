@@ -122,7 +122,7 @@ class Executions(RuleBasedStateMachine):
         codes = self.machine.accepted_codes()
         assert all(dependency in codes for dependency in atom.depends_on)
         for wave in self.machine.plan.waves[: self.machine.plan.wave_of[command.atom_id] - 1]:
-            assert all(self.machine.atoms[a].status.ended for a in wave.atom_ids)
+            assert all(self.machine.atoms[a].status.ended or self.machine.atoms[a].reopened for a in wave.atom_ids)
         self.calls[command.call_id] = (command.atom_id, command.gateway, event.reserved_usd)
 
     def give_up(self, call_id):
@@ -162,10 +162,12 @@ class Executions(RuleBasedStateMachine):
                 self.answer(call_id, bad or generation(), share)
             bad = None
 
-    @rule(usd=prices, number=picks, times=st.integers(1, 4), verdict=verdicts)
-    def verdicts_come_and_work_starts(self, usd, number, times, verdict):
+    @rule(usd=prices, number=picks, times=st.integers(1, 4), verdict=verdicts, blamed=st.lists(picks, max_size=2))
+    def verdicts_come_and_work_starts(self, usd, number, times, verdict, blamed):
+        named = tuple(self.pick(self.machine.atoms, one) for one in blamed)
         for atom_id in sorted(self.checks)[:times]:
-            self.send(e.AtomExecuted(self.now, atom_id, self.checks.pop(atom_id), verdict))
+            given = verdict if verdict.passed else verdict.model_copy(update={"blamed": named})
+            self.send(e.AtomExecuted(self.now, atom_id, self.checks.pop(atom_id), given))
         self.start_some(usd, number, times)
 
     def start_some(self, usd, number, times):

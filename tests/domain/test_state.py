@@ -53,7 +53,9 @@ def execution_that_is(status):
 
 def atom_that_is(status):
     """A machine whose atom `a` has this status."""
-    run = driven("b -> a" if status is AtomStatus.BLOCKED else "a, b", policy={"model": "m", "max_attempts": 1})
+    attempts = 2 if status is AtomStatus.WAITING else 1
+    text = "b -> a" if status in {AtomStatus.BLOCKED, AtomStatus.WAITING} else "a, b"
+    run = driven(text, policy={"model": "m", "max_attempts": attempts})
     if status in {AtomStatus.GENERATING, AtomStatus.ANSWERED, AtomStatus.EXECUTING}:
         run.call("a")
     if status in {AtomStatus.ANSWERED, AtomStatus.EXECUTING}:
@@ -64,6 +66,10 @@ def atom_that_is(status):
         run.attempt("a", PASSED if status is AtomStatus.SUCCEEDED else failed())
     if status is AtomStatus.BLOCKED:
         run.attempt("b", failed())
+    if status is AtomStatus.WAITING:
+        run.attempt("b")
+        for _ in range(attempts):
+            run.attempt("a", failed().model_copy(update={"blamed": ("b",)}))
     assert run.machine.atoms["a"].status is status
     return run
 

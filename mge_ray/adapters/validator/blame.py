@@ -1,4 +1,4 @@
-"""Blame: which atoms a failure above the single atom points at.
+"""Blame: which atoms a failure points at: one above the single atom, or an atom's own, at what it rests on.
 
 Spectrum-based fault localization: a function is the more suspicious, the more of the failing tests run it and the
 fewer of the passing ones (Ochiai's coefficient; Abreu, Zoeteweij and van Gemund compared it with others in 2007). The
@@ -7,7 +7,7 @@ atom in which an exception was raised is moved ahead. Suspicion is no proof: who
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
 
 from mge_ray.adapters.sandbox.model import SandboxRecord
@@ -15,6 +15,7 @@ from mge_ray.domain.atom import AtomicUnit
 from mge_ray.pipeline.code_layout import PlacementError, read_layout
 
 MOST_BLAMED = 3
+MOST_BLAMED_BENEATH = 6
 RAISED_THERE = 0.5
 NEARLY_AS_SUSPICIOUS = 0.9
 """Of the most suspicious score: what is below it is not blamed."""
@@ -46,6 +47,29 @@ class Places:
 
 def suspects(record: SandboxRecord, places: Places) -> tuple[str, ...]:
     """Return the most suspicious atoms of a failed run, at most three, the first one first."""
+    scores = _scores(record, places)
+    ranked = sorted(scores, key=lambda atom_id: -scores[atom_id])
+    return tuple(one for one in ranked if scores[one] >= NEARLY_AS_SUSPICIOUS * scores[ranked[0]])[:MOST_BLAMED]
+
+
+def suspects_beneath(record: SandboxRecord, files: Mapping[str, str], beneath: Sequence[AtomicUnit]) -> tuple[str, ...]:
+    """Return the dependencies of one atom that its failing tests ran, at most six.
+
+    Those without tests of their own come first: nothing else has judged them. Each group goes by suspicion.
+    """
+    scores = _scores(record, Places(beneath, files))
+    listed = [atom for atom in beneath if atom.id in scores]
+    listed.sort(key=lambda atom: (bool(atom.tests), -scores[atom.id]))
+    return tuple(atom.id for atom in listed[:MOST_BLAMED_BENEATH])
+
+
+def untraced_suspects(atom: AtomicUnit, beneath: Sequence[AtomicUnit]) -> tuple[str, ...]:
+    """Return direct dependencies, those without tests of their own first, where no trace says what ran."""
+    direct = [one for one in beneath if one.id in atom.depends_on]
+    return tuple(one.id for one in sorted(direct, key=lambda one: bool(one.tests))[:MOST_BLAMED_BENEATH])
+
+
+def _scores(record: SandboxRecord, places: Places) -> dict[str, float]:
     scores: dict[str, float] = {}
     failing = sum(outcome.outcome in {"failed", "error"} for outcome in record.outcomes)
     for function in record.functions:
@@ -58,5 +82,4 @@ def suspects(record: SandboxRecord, places: Places) -> tuple[str, ...]:
             atom_id = places.atom_at(outcome.path, outcome.line)
             if atom_id is not None:
                 scores[atom_id] = scores.get(atom_id, 0.0) + RAISED_THERE
-    ranked = sorted(scores, key=lambda atom_id: -scores[atom_id])
-    return tuple(one for one in ranked if scores[one] >= NEARLY_AS_SUSPICIOUS * scores[ranked[0]])[:MOST_BLAMED]
+    return scores

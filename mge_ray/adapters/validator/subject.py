@@ -15,13 +15,14 @@ MESSAGE_CHARS = 1_500
 
 @dataclass(slots=True)
 class Subject:
-    """Parsing sets `tree`; the contract sets `files` and `trace` (line of the module -> line of the code)."""
+    """Parsing sets `tree`, the contract `files` and `trace` (line in the module -> in the code), the tests the rest."""
 
     candidate: Candidate
     tree: ast.Module = field(default_factory=lambda: ast.Module(body=[], type_ignores=[]))
     files: Mapping[str, str] = field(default_factory=dict)
     trace: Mapping[int, int] = field(default_factory=dict)
     tests_run: int = 0
+    blamed: tuple[str, ...] = ()
 
     @property
     def atom(self) -> AtomicUnit:

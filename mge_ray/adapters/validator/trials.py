@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from mge_ray.adapters.sandbox.model import CheckRequest, SandboxLimits, SandboxRecord, TestOutcome
+from mge_ray.adapters.validator.blame import suspects_beneath, untraced_suspects
 from mge_ray.adapters.validator.subject import Subject, issue
 from mge_ray.domain.validation import Level, Severity, ValidationIssue
 
@@ -29,16 +31,31 @@ class ChecksWorkspaces(Protocol):
 
 
 def check_tests(subject: Subject, sandbox: ChecksWorkspaces) -> list[ValidationIssue]:
-    """Run the atom's tests, or import its module where it has none; fill in `subject.tests_run`."""
+    """Run the atom's tests, or import its module where it has none; fill in `tests_run` and `blamed`."""
     atom = subject.atom
     modules = () if atom.tests else (module_name(atom.file),)
     request = request_for(subject.files, atom.tests, modules, subject.candidate.validation.check_timeout_s)
     record = sandbox.check(request)
     subject.tests_run = tests_counted(record)
     found = read_record(record, atom.tests, lambda outcome: _line(outcome, subject))
+    if record.status != "ok":
+        subject.blamed = _blamed(subject, request, record, sandbox)
     if not atom.tests:
         found.append(_warning("no test judges this atom; its module was imported", "untested"))
     return found
+
+
+def _blamed(
+    subject: Subject, request: CheckRequest, record: SandboxRecord, sandbox: ChecksWorkspaces
+) -> tuple[str, ...]:
+    """Run a failed check again with a trace: the first run is not slowed down for what most checks do not need."""
+    beneath = [one.atom for one in subject.candidate.dependencies if one.code is not None]
+    if not beneath:
+        return ()
+    if record.status != "failed":  # the same would happen again
+        return untraced_suspects(subject.atom, beneath)
+    traced = sandbox.check(replace(request, trace=True))
+    return suspects_beneath(traced if traced.functions else record, subject.files, beneath)
 
 
 def read_record(

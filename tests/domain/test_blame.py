@@ -1,0 +1,182 @@
+"""An atom that fails because of what it rests on sends that back, waits, and is judged again by what was bought."""
+
+from __future__ import annotations
+
+import pytest
+
+from mge_ray.domain import commands as c
+from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.progress import execution_state
+from mge_ray.domain.validation import Level
+from tests.builders import PASSED, atom, driven, failed, generation
+
+FILES = {"tests/test_all.py": "def test_it(): pass\n"}
+TESTED = {"tests": ("tests/test_all.py",)}
+
+
+def blaming(*atoms: str):
+    return failed("3 != 4").model_copy(update={"blamed": atoms})
+
+
+def attempt(run, atom_id, verdict=PASSED, code="x = 1\n"):
+    run.call(atom_id)
+    run.arrive(atom_id, generation(code))
+    run.check(atom_id)
+    return run.judge(atom_id, verdict)
+
+
+def helped(*, tested=False, **fields):
+    """`caller` rests on `helper`, which is accepted; the caller has failed once because of it."""
+    helper = atom("helper", **(TESTED if tested else {}))
+    run = driven("", plan_fields={"atoms": (helper, atom("caller", "helper")), "files": FILES}, **fields)
+    attempt(run, "helper", code="wrong\n")
+    attempt(run, "caller", blaming("helper"), code="first\n")
+    return run
+
+
+def test_an_untested_dependency_is_opened_again_by_the_second_failure_and_not_by_the_first():
+    run = helped()
+    assert (run.status("helper"), run.ready()) == ("succeeded", ["caller"])
+    attempt(run, "caller", blaming("helper"), code="second\n")
+    assert (run.status("caller"), run.status("helper"), run.ready()) == ("waiting", "ready", ["helper"])
+    assert run.machine.atoms["caller"].waits_for == "helper"
+
+
+def test_the_dependency_is_told_what_fails_with_its_code():
+    run = helped()
+    attempt(run, "caller", blaming("helper"))
+    command = run.call("helper")
+    assert command.attempt == 2
+    assert command.previous_code == "wrong\n"
+    assert command.previous_errors == ("[wave] caller, which rests on this code, fails with it: 3 != 4",)
+
+
+def test_answers_bought_before_are_checked_again_on_the_new_code_and_nothing_is_bought():
+    run = helped()
+    attempt(run, "caller", blaming("helper"), code="second\n")
+    attempt(run, "helper", code="right\n")
+    assert (run.ready(), run.ready(Pool.EXECUTE)) == ([], ["caller"])
+    answers = run.machine.answers
+    assert run.check("caller").code == "second\n", "of equal verdicts the later one first"
+    run.judge("caller", failed("still"))
+    assert run.check("caller").code == "first\n"
+    (finished,) = [one for one in run.judge("caller") if isinstance(one, c.AtomFinished)]
+    assert (finished.succeeded, finished.attempts) == (True, 2)
+    record = run.machine.atoms["caller"]
+    assert (record.status.value, record.code, len(record.attempts)) == ("succeeded", "first\n", 2)
+    assert [one.verdict.passed for one in record.attempts] == [True, False]
+    assert run.machine.answers == answers
+    assert run.machine.status.value == "completed"
+    assert run.replayed().snapshot() == run.machine.snapshot()
+
+
+def test_where_nothing_passes_on_the_new_code_the_next_attempt_is_made_before_anybody_is_blamed_again():
+    run = helped()
+    attempt(run, "caller", blaming("helper"))
+    attempt(run, "helper", code="other\n")
+    for _ in range(2):
+        run.check("caller")
+        run.judge("caller", blaming("helper"))
+    assert (run.status("caller"), run.status("helper"), run.ready()) == ("ready", "succeeded", ["caller"])
+    assert run.call("caller").attempt == 3
+
+
+def test_a_dependency_that_keeps_its_code_lets_the_atom_go_on_without_a_check():
+    run = helped()
+    attempt(run, "caller", blaming("helper"))
+    attempt(run, "helper", code="wrong\n")
+    assert (run.ready(), run.ready(Pool.EXECUTE)) == (["caller"], [])
+
+
+def test_a_tested_dependency_is_trusted_until_the_last_attempt():
+    run = helped(tested=True, policy={"model": "m", "max_attempts": 3})
+    attempt(run, "caller", blaming("helper"))
+    assert (run.status("helper"), run.ready()) == ("succeeded", ["caller"])
+    attempt(run, "caller", blaming("helper"))
+    assert (run.status("caller"), run.status("helper")) == ("waiting", "ready")
+
+
+def test_the_atom_fails_when_its_dependency_has_no_attempts_left():
+    run = helped(policy={"model": "m", "max_attempts": 2})
+    attempt(run, "caller", blaming("helper"))
+    attempt(run, "helper", code="other\n")
+    for _ in range(2):
+        run.check("caller")
+        run.judge("caller", blaming("helper"))
+    assert (run.status("caller"), run.status("helper")) == ("failed", "succeeded")
+    assert run.machine.atoms["caller"].cause == "all 2 attempts failed"
+    assert execution_state(run.machine).atoms_succeeded == 1
+
+
+def test_one_that_is_open_already_is_waited_for_by_all_that_fail_because_of_it():
+    helper, callers = atom("helper"), (atom("a", "helper"), atom("b", "helper"))
+    run = driven("", plan_fields={"atoms": (helper, *callers)})
+    attempt(run, "helper", code="wrong\n")
+    attempt(run, "a", blaming("helper"))
+    run.call("b")
+    attempt(run, "a", blaming("helper"))
+    run.arrive("b")
+    run.check("b")
+    run.judge("b", blaming("helper"))
+    assert [run.status(one) for one in ("a", "b", "helper")] == ["waiting", "waiting", "ready"]
+    assert len(run.machine.atoms["helper"].attempts) == 1
+    attempt(run, "helper", code="right\n")
+    for one in ("a", "b"):
+        run.check(one)
+        run.judge(one)
+    assert run.machine.status.value == "completed"
+    assert run.replayed().snapshot() == run.machine.snapshot()
+
+
+def test_what_waits_may_itself_be_waited_for():
+    run = driven("", plan_fields={"atoms": (atom("g"), atom("h", "g"), atom("a", "h"))})
+    attempt(run, "g", code="wrong\n")
+    attempt(run, "h", code="right on g\n")
+    attempt(run, "a", blaming("h"))
+    attempt(run, "a", blaming("h"))
+    attempt(run, "h", blaming("g"), code="right\n")
+    assert [run.status(one) for one in ("a", "h", "g")] == ["waiting", "waiting", "ready"]
+    before = run.machine.accepted_version
+    attempt(run, "g", code="right\n")
+    run.check("h")
+    run.judge("h")
+    assert run.machine.accepted_version != before
+    run.check("a")
+    run.judge("a")
+    assert run.machine.status.value == "completed"
+
+
+@pytest.mark.parametrize("named", ["caller", "later", "nobody"])
+def test_only_an_atom_of_an_earlier_wave_is_blamed(named):
+    run = driven("", plan_fields={"atoms": (atom("helper"), atom("caller", "helper"), atom("later", "caller"))})
+    attempt(run, "helper")
+    for _ in range(4):
+        attempt(run, "caller", blaming(named))
+    assert run.status("caller") == "failed"
+
+
+def test_answers_that_never_reached_their_tests_are_not_checked_again():
+    run = helped()
+    early = failed("no such name").model_copy(update={"level": Level.CONTRACT, "blamed": ("helper",)})
+    attempt(run, "caller", early, code="second\n")
+    attempt(run, "helper", code="right\n")
+    assert run.check("caller").code == "first\n"
+    run.judge("caller", failed("no"))
+    assert run.ready() == ["caller"]
+
+
+def test_an_answer_that_ends_its_workers_when_checked_again_fails_the_atom():
+    run = helped(max_worker_losses=1)
+    attempt(run, "caller", blaming("helper"), code="second\n")
+    attempt(run, "helper", code="right\n")
+    run.check("caller")
+    run.lose_worker("caller")
+    record = run.machine.atoms["caller"]
+    assert (record.status.value, record.rechecks, len(record.attempts)) == ("failed", [], 2)
+
+
+def test_a_cancel_ends_what_waits():
+    run = helped()
+    attempt(run, "caller", blaming("helper"))
+    run.cancel()
+    assert (run.status("caller"), run.status("helper")) == ("cancelled", "cancelled")
