@@ -524,3 +524,50 @@ def test_types_of_modules_are_checked_where_the_plan_asks(validator):
     verdict = validator.judge_acceptance(typed, codes)
 
     assert (verdict.level, verdict.blamed) == (Level.MODULE, ("double",))
+
+
+# -- beneath the single atom -----------------------------------------------------------------------------------------
+
+
+def accepted(of, code):
+    return AcceptedAtom(atom=of, code=code)
+
+
+def judged_on(validator, double, quadruple="def quadruple(amount): return double(double(amount))"):
+    """Judge `quadruple` on top of this `double`, which has no test of its own, and an atom it does not run."""
+    beside = accepted(atom("Ledger.post", []), "def post(self, amount): self.entries.append(amount)")
+    below = [accepted(atom("double", []), double), beside]
+    whole = atom("quadruple", ["test_quadruple"], depends_on=("double", "Ledger.post"))
+    return validator.judge(candidate(quadruple, whole, below, timeout_s=3.0))
+
+
+def test_a_failing_atom_names_the_dependency_that_its_tests_run(validator):
+    verdict = judged_on(validator, "def double(amount): return 3 * amount")
+
+    assert (verdict.level, verdict.blamed) == (Level.TESTS, ("double",))
+    assert "assert 27 == 12" in verdict.failures[0].message
+
+
+def test_a_passing_atom_and_one_that_never_reached_its_tests_name_nobody(validator):
+    assert judged_on(validator, "def double(amount): return 2 * amount").blamed == ()
+    odd = judged_on(validator, "def double(amount): return 3 * amount", "def quadruple(amount): return doubel(amount)")
+    assert (odd.level, odd.blamed) == (Level.LINT, ())
+
+
+def test_a_dependency_without_tests_is_named_before_one_that_has_some(validator):
+    below = [
+        accepted(DOUBLE, "def double(amount: int) -> int: return 2 * amount"),
+        accepted(atom("Ledger.post", []), "def post(self, amount): raise KeyError(amount)"),
+    ]
+    whole = atom("quadruple", ["test_quadruple"], depends_on=("double", "Ledger.post"))
+    code = "def quadruple(amount):\n    Ledger().post(double(amount))\n    return 4 * amount"
+    verdict = validator.judge(candidate(code, whole, below))
+
+    assert verdict.blamed == ("Ledger.post", "double")
+
+
+def test_where_the_tests_never_end_the_direct_dependencies_are_named(validator):
+    verdict = judged_on(validator, "def double(amount):\n    while True: pass")
+
+    assert verdict.failures[0].rule == "timeout"
+    assert verdict.blamed == ("double", "Ledger.post")

@@ -227,6 +227,21 @@ async def test_an_atom_blamed_by_the_acceptance_tests_is_written_again_with_thei
     assert validator.accepted[0]["a"] != validator.accepted[1]["a"]
 
 
+async def test_a_wrong_helper_that_nothing_tests_is_written_again_and_its_caller_s_answers_are_not_bought_twice():
+    def judge(candidate):
+        below = "".join(one.code for one in candidate.dependencies)
+        wrong = candidate.atom.id == "caller" and "right" not in below
+        return failed("3 != 4").model_copy(update={"blamed": ("helper",)}) if wrong else PASSED
+
+    client = ScriptedClient({"helper": ["wrong = 1\n", "wrong = 2\n", "right = 1\n"]})
+    run = await driven_run(engine(client, RuleValidator(judge)), plan("helper -> caller -> above"))
+    assert run.machine.status is ExecutionStatus.COMPLETED
+    attempts = {atom_id: len(record.attempts) for atom_id, record in run.machine.atoms.items()}
+    assert attempts == {"helper": 3, "caller": 3, "above": 1}
+    assert len(client.asked) == 7
+    assert [one.verdict.passed for one in run.machine.atoms["caller"].attempts].count(True) == 1
+
+
 async def test_acceptance_tests_see_all_accepted_code_and_decide():
     validator = RuleValidator(acceptance=failed("the story fails"))
     wanted = plan("a, b", files={"tests/t.py": ""}, acceptance_tests=("tests",))
