@@ -6,6 +6,7 @@ earlier wave, so nobody waits in a circle.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from mge_ray.domain.attempt import Answer, AtomRecord
@@ -45,8 +46,12 @@ class Blame(ExecutionRecord):
         self._queue_call(record)
 
     def _culprit(self, record: AtomRecord, *, last: bool) -> AtomRecord | None:
-        """Return the dependency that the last failed check points at, if it is open again or may be opened."""
-        for atom_id in record.attempts[-1].verdict.blamed:
+        """Return the dependency that most failed attempts point at, of those that are open again or may be opened.
+
+        All attempts are asked: one that is wrong by itself may never reach the code that fails the right ones.
+        """
+        named = Counter(atom_id for attempt in reversed(record.attempts) for atom_id in attempt.verdict.blamed)
+        for atom_id, _ in named.most_common():
             other = self.atoms.get(atom_id)
             if other is None or other.wave_id >= record.wave_id:
                 continue
@@ -59,7 +64,7 @@ class Blame(ExecutionRecord):
 
     def _wait_for(self, record: AtomRecord, culprit: AtomRecord) -> None:
         if culprit.status.ended:
-            self._send_back(culprit, _complaint(record))
+            self._send_back(culprit, _complaint(record, culprit.atom_id))
         record.status, record.waits_for = AtomStatus.WAITING, culprit.atom_id
         self.waiting.setdefault(culprit.atom_id, []).append(record.atom_id)
 
@@ -79,8 +84,9 @@ def answers_worth_a_check(record: AtomRecord) -> list[int]:
     return sorted(tested, key=lambda n: (record.attempts[n].verdict.merit, n), reverse=True)
 
 
-def _complaint(record: AtomRecord) -> ValidationResult:
-    """Turn an atom's failed check into what is wrong with an atom that it rests on."""
+def _complaint(record: AtomRecord, culprit: str) -> ValidationResult:
+    """Turn the last failed check that names the culprit into what is wrong with the culprit's code."""
+    verdict = next(one.verdict for one in reversed(record.attempts) if culprit in one.verdict.blamed)
     issues = tuple(
         issue.model_copy(
             update={
@@ -89,6 +95,6 @@ def _complaint(record: AtomRecord) -> ValidationResult:
                 "message": f"{record.atom_id}, which rests on this code, fails with it: {issue.message}",
             }
         )
-        for issue in record.attempts[-1].verdict.issues
+        for issue in verdict.issues
     )
     return ValidationResult(issues=issues, level=Level.WAVE)

@@ -146,6 +146,22 @@ def test_what_waits_may_itself_be_waited_for():
     assert run.machine.status.value == "completed"
 
 
+def test_every_attempt_is_asked_whom_to_blame_since_a_wrong_one_may_not_get_that_far():
+    run = helped(policy={"model": "m", "max_attempts": 2})
+    attempt(run, "caller", failed("wrong by itself"))
+    assert (run.status("caller"), run.status("helper")) == ("waiting", "ready")
+    assert "3 != 4" in run.call("helper").previous_errors[0], "not what was wrong with the attempt itself"
+
+
+def test_the_dependency_that_most_attempts_name_is_opened_first():
+    run = driven("", plan_fields={"atoms": (atom("g"), atom("h"), atom("a", "g", "h"))})
+    attempt(run, "g")
+    attempt(run, "h")
+    attempt(run, "a", blaming("h"))
+    attempt(run, "a", blaming("g", "h"))
+    assert (run.status("g"), run.status("h")) == ("succeeded", "ready")
+
+
 @pytest.mark.parametrize("named", ["caller", "later", "nobody"])
 def test_only_an_atom_of_an_earlier_wave_is_blamed(named):
     run = driven("", plan_fields={"atoms": (atom("helper"), atom("caller", "helper"), atom("later", "caller"))})
