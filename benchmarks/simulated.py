@@ -110,6 +110,7 @@ def open_simulated(
             base_url=url,
             require_price=True,
             generate_limit=leases,
+            generate_start=leases,
             driver_pid=os.getpid(),
             checks=checks,
             sandbox_level=sandbox_level(None).value if checks else None,

@@ -5,49 +5,70 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError
 
-from mge_ray.domain.concurrency import LeasePool, Pool
+from mge_ray.domain.adaptive import START
+from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.throttle import CallOutcome, Throttles, ThrottleView
+from mge_ray.wiring.settings import EngineConfig
 
 Handle = ActorHandle[Any]
 
 
 class ConcurrencyController:
-    """Two pools of leases. A lease not renewed within its time to live is free again: dead holders cost nothing."""
+    """The engine's throttles as an actor. A lease not renewed in time is free again: dead holders cost nothing.
 
-    def __init__(self, limits: Mapping[str, int], ttl_s: float) -> None:
-        self._pools = {Pool(name): LeasePool(limit, ttl_s) for name, limit in limits.items()}
+    A restart forgets what was learned; holders register again when they renew.
+    """
 
-    def exchange(self, returned: Mapping[str, Sequence[str]], pool: str, lease_ids: Sequence[str]) -> list[str]:
-        """Take leases back and grant others, in one message; return the ids that were granted, at once."""
+    def __init__(self, config: EngineConfig, checks: int) -> None:
+        self._throttles = Throttles(
+            checks, config.generate_limit, start=config.generate_start or START, ttl_s=config.lease_ttl_s
+        )
+
+    def exchange(
+        self,
+        returned: Mapping[str, Sequence[str]],
+        outcomes: Sequence[CallOutcome],
+        pool: str,
+        lease_ids: Sequence[str],
+    ) -> list[str]:
+        """Take leases back, learn from calls that ended, and grant others, in one message."""
+        now = time.monotonic()
         for name, ids in returned.items():
             self.release(name, ids)
-        return self._pools[Pool(pool)].try_acquire(lease_ids, now=time.monotonic())
+        self._throttles.observe(outcomes, now=now)
+        return self._throttles.try_acquire(Pool(pool), lease_ids, now=now)
 
     def release(self, pool: str, lease_ids: Sequence[str]) -> None:
         """Give leases back."""
-        self._pools[Pool(pool)].release(lease_ids)
+        self._throttles.release(Pool(pool), lease_ids)
+
+    def observe(self, outcomes: Sequence[CallOutcome]) -> None:
+        """Learn from calls that ended."""
+        self._throttles.observe(outcomes, now=time.monotonic())
 
     def renew(self, held: Mapping[str, Sequence[str]]) -> None:
-        """Prolong what is held; after a restart of this actor the holders register again what fits."""
+        """Prolong what is held; after a restart of this actor the holders register again."""
         for pool, lease_ids in held.items():
-            gone = self._pools[Pool(pool)].renew(lease_ids, now=time.monotonic())
-            self._pools[Pool(pool)].try_acquire(gone, now=time.monotonic())
+            self._throttles.renew(Pool(pool), lease_ids, now=time.monotonic())
 
-    def limits(self) -> dict[str, int]:
-        """Return the limit of each pool."""
-        return {pool.value: leases.limit for pool, leases in self._pools.items()}
+    def retune(self, limit: int) -> None:
+        """Set another upper bound for calls in flight, while running."""
+        self._throttles.retune(limit)
+
+    def views(self) -> list[ThrottleView]:
+        """Return how every model class is throttled now."""
+        return self._throttles.views(now=time.monotonic())
 
     def in_use(self) -> dict[str, int]:
         """Return how many leases of each pool are live."""
-        now = time.monotonic()
-        for leases in self._pools.values():
-            leases.expire(now=now)
-        return {pool.value: leases.in_use for pool, leases in self._pools.items()}
+        return self._throttles.in_use(now=time.monotonic())
 
 
 ConcurrencyControllerActor = ray.remote(num_cpus=0, max_restarts=-1)(ConcurrencyController)
@@ -60,13 +81,17 @@ class RayLeases:
         self._controller = controller
         self._calls_possible = calls_possible
         self._returned: dict[str, list[str]] = {}
+        self._outcomes: list[CallOutcome] = []
 
     async def try_acquire(self, pool: Pool, lease_ids: Sequence[str]) -> list[str]:
         """Return the ids that were granted, at once."""
         if pool is Pool.GENERATE and not self._calls_possible():
             return []
+        outcomes, self._outcomes = self._outcomes, []
         try:
-            granted: list[str] = await self._controller.exchange.remote(self._take(), pool.value, list(lease_ids))
+            granted: list[str] = await self._controller.exchange.remote(
+                self._take(), outcomes, pool.value, list(lease_ids)
+            )
         except ActorUnavailableError:
             return []
         return granted
@@ -77,7 +102,16 @@ class RayLeases:
             asyncio.get_running_loop().call_soon(self._send)
         self._returned.setdefault(pool.value, []).extend(lease_ids)
 
+    async def observe(self, outcomes: Sequence[CallOutcome]) -> None:
+        """Tell the controller of calls that have ended, with what is asked for next."""
+        if not self._outcomes:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._outcomes += _with_the_latest_headers(outcomes)
+
     def _send(self) -> None:
+        outcomes, self._outcomes = self._outcomes, []
+        if outcomes:
+            self._controller.observe.remote(outcomes)
         for name, lease_ids in self._take().items():
             self._controller.release.remote(name, lease_ids)
 
@@ -88,3 +122,14 @@ class RayLeases:
     async def renew(self, held: Mapping[Pool, Sequence[str]]) -> None:
         """Prolong what is held."""
         self._controller.renew.remote({pool.value: list(lease_ids) for pool, lease_ids in held.items()})
+
+
+def _with_the_latest_headers(outcomes: Sequence[CallOutcome]) -> list[CallOutcome]:
+    """Leave out headers that a later answer's replace: they are most of the message."""
+    seen: set[str] = set()
+    kept = []
+    for outcome in reversed(outcomes):
+        kept.append(replace(outcome, rate_limits={}) if outcome.model_class in seen else outcome)
+        if outcome.rate_limits:
+            seen.add(outcome.model_class)
+    return kept[::-1]

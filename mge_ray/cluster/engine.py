@@ -14,7 +14,6 @@ from mge_ray.cluster.concurrency_controller import ConcurrencyControllerActor, H
 from mge_ray.cluster.coordinator import ExecutionCoordinatorActor
 from mge_ray.cluster.llm_gateway import LLMGatewayActor
 from mge_ray.cluster.session import CONTROLLER, COORDINATOR, GATEWAY, NAMESPACE, SessionError
-from mge_ray.domain.concurrency import Pool
 from mge_ray.wiring.build import forget_secrets
 from mge_ray.wiring.settings import EngineConfig
 
@@ -29,11 +28,8 @@ def open_engine(config: EngineConfig) -> EngineClient:
 
     Raises SessionError if one runs with another configuration: it would not be applied.
     """
-    limits = {
-        Pool.GENERATE.value: config.generate_limit,
-        Pool.EXECUTE.value: config.execute_limit or CHECKS_PER_CPU * _cpus(),
-    }
-    controller = _detached(ConcurrencyControllerActor, CONTROLLER).remote(limits, config.lease_ttl_s)
+    checks = config.execute_limit or CHECKS_PER_CPU * _cpus()
+    controller = _detached(ConcurrencyControllerActor, CONTROLLER).remote(config, checks)
     names = [f"{GATEWAY}_{number}" for number in range(config.gateways(_cpus()))]
     gateways = [_detached(LLMGatewayActor, name, max_concurrency=CALLS_AT_ONCE).remote(config) for name in names]
     where = _here() if config.db_url.startswith("sqlite") else {}
@@ -45,7 +41,7 @@ def open_engine(config: EngineConfig) -> EngineClient:
     differing = sorted(name for name in EngineConfig.model_fields if getattr(theirs, name) != getattr(ours, name))
     if differing:
         raise SessionError(f"the cluster's engine runs with other settings ({', '.join(differing)}); use the same")
-    ray.get([controller.limits.remote(), *(gateway.incarnation.remote() for gateway in gateways)])
+    ray.get([controller.in_use.remote(), *(gateway.incarnation.remote() for gateway in gateways)])
     for _ in range(_cpus()):  # after the actors: each actor's start brings an idle worker, and the newest is used first
         prepare_worker.options(name="warm up").remote(config)
     return EngineClient(coordinator)

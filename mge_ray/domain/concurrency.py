@@ -51,6 +51,10 @@ class LeasePool:
                 gone.append(lease_id)
         return gone
 
+    def register(self, lease_id: str, *, now: float) -> None:
+        """Count a lease as live, also beyond the limit: its work is under way and nobody can undo that."""
+        self._live(lease_id, now)
+
     def release(self, lease_ids: Iterable[str]) -> None:
         """Give leases back; an unknown id changes nothing."""
         for lease_id in lease_ids:

@@ -16,6 +16,7 @@ from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.errors import MgeRayError
 from mge_ray.domain.forecast import Forecast
 from mge_ray.domain.generation import CallFailure, Generation, whole
+from mge_ray.domain.lease import DEFAULT_PRIORITY, HIGHEST_PRIORITY, LOWEST_PRIORITY
 from mge_ray.domain.retry import AttemptPolicy
 from mge_ray.domain.validation import ValidationResult
 
@@ -34,6 +35,7 @@ class ExecutionSettings(BaseModel):
     call_timeout_s: float = Field(default=120.0, gt=0)
     max_transport_tries: int = Field(default=12, ge=1)
     max_worker_losses: int = Field(default=3, ge=1)
+    priority: int = Field(default=DEFAULT_PRIORITY, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY)
     simulated: bool = False
     forecast: Forecast | None = None
 

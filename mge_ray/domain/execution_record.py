@@ -15,6 +15,7 @@ from mge_ray.domain.attempt import AtomRecord
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.cost import CostGuardrails
 from mge_ray.domain.errors import IllegalTransitionError, UnknownExecutionError
+from mge_ray.domain.lease import Lease, model_class
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.queues import ReadyQueues
 from mge_ray.domain.retry import feedback
@@ -97,6 +98,10 @@ class ExecutionRecord:
             previous_errors=feedback(last.verdict) if last else (),
             gateway=gateway,
         )
+
+    def lease(self, pool: Pool, atom_id: str, model: str = "") -> Lease:
+        """Return the lease that the atom's next piece of work needs: a check, or a call of `model`."""
+        return Lease(str(self.execution_id), pool, atom_id, model_class(model), self._settings.priority)
 
     def next_wake(self) -> float | None:
         """Return when something may become ready or late without any event, or None."""

@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
-from mge_ray.domain.concurrency import LeasePool, Pool
+from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.throttle import CallOutcome, Throttles
 from mge_ray.execution.ports import Clock
 
 
@@ -42,19 +43,20 @@ class LocalLeases:
 
     def __init__(self, generate: int = 100, execute: int | None = None, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        forever = float("inf")
-        self.pools = {
-            Pool.GENERATE: LeasePool(generate, ttl_s=forever),
-            Pool.EXECUTE: LeasePool(execute or 16 * (os.cpu_count() or 1), ttl_s=forever),
-        }
+        checks = execute or 16 * (os.cpu_count() or 1)
+        self.throttles = Throttles(checks, generate, start=generate, ttl_s=float("inf"))
 
     async def try_acquire(self, pool: Pool, lease_ids: Sequence[str]) -> list[str]:
         """Return the ids that were granted, at once."""
-        return self.pools[pool].try_acquire(lease_ids, now=self._clock.now())
+        return self.throttles.try_acquire(pool, lease_ids, now=self._clock.now())
+
+    async def observe(self, outcomes: Sequence[CallOutcome]) -> None:
+        """Learn from calls that have ended how many the provider bears."""
+        self.throttles.observe(outcomes, now=self._clock.now())
 
     async def release(self, pool: Pool, lease_ids: Sequence[str]) -> None:
         """Give leases back."""
-        self.pools[pool].release(lease_ids)
+        self.throttles.release(pool, lease_ids)
 
     async def renew(self, held: Mapping[Pool, Sequence[str]]) -> None:
         """Do nothing: a lease in one's own process cannot outlive its holder."""

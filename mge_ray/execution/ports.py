@@ -16,6 +16,7 @@ from mge_ray.domain.generation import CallFailure, Generation
 from mge_ray.domain.plan import Masterplan, ValidationPlan
 from mge_ray.domain.retry import AttemptSettings
 from mge_ray.domain.state import ExecutionState
+from mge_ray.domain.throttle import CallOutcome
 from mge_ray.domain.validation import ValidationResult
 
 
@@ -141,10 +142,14 @@ class Work(Protocol):
 
 
 class Leases(Protocol):
-    """The throttle shared by everybody who works at the same time."""
+    """The throttle shared by everybody who works at the same time. Ids are those of `domain.lease`."""
 
     async def try_acquire(self, pool: Pool, lease_ids: Sequence[str]) -> list[str]:
-        """Return the ids that were granted, at once."""
+        """Return the ids that were granted, at once; all are one execution's."""
+        ...
+
+    async def observe(self, outcomes: Sequence[CallOutcome]) -> None:
+        """Learn from calls that have ended how many the provider bears."""
         ...
 
     async def release(self, pool: Pool, lease_ids: Sequence[str]) -> None:

@@ -31,12 +31,14 @@ from mge_ray.domain.events import (
     LeaseGranted,
     PauseRequested,
 )
+from mge_ray.domain.lease import Lease
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.plan import ExecutionWave, Masterplan, checked_plan
 from mge_ray.domain.progress import execution_state, wave_state
 from mge_ray.execution.async_work import AsyncWork
 from mge_ray.execution.defaults import LocalLeases, NoMetrics, SystemClock
 from mge_ray.execution.memory_journal import MemoryJournal
+from mge_ray.execution.observing import call_outcomes
 from mge_ray.execution.ports import Clock, Journal, JournalUnavailableError, Leases, Metrics, Work
 from mge_ray.execution.results import ExecutionResult, result_of
 from mge_ray.execution.retry_orchestrator import RetryOrchestrator
@@ -172,7 +174,10 @@ class WaveExecutor:
             if now >= next_heartbeat:
                 await self._beat(run)
                 next_heartbeat = now + HEARTBEAT_EVERY_S
-            run.feed(await run.work.wait_any(self._patience_s(run, now)))
+            events = await run.work.wait_any(self._patience_s(run, now))
+            if outcomes := call_outcomes(run.machine, events):
+                await self.leases.observe(outcomes)
+            run.feed(events)
 
     def _take_requests(self, run: ExecutionRun) -> None:
         requests, run.requests = run.requests, []
@@ -191,38 +196,41 @@ class WaveExecutor:
 
     async def _start_checks(self, run: ExecutionRun) -> None:
         now = self.clock.now()
-        wanted = run.machine.ready(Pool.EXECUTE, now=now, limit=CHECKS_ASKED_FOR_AT_ONCE)
+        machine = run.machine
+        wanted = machine.ready(Pool.EXECUTE, now=now, limit=CHECKS_ASKED_FOR_AT_ONCE)
         if wanted:
-            await self._lease(run, Pool.EXECUTE, dict.fromkeys(wanted, 0.0))
+            await self._lease(run, [(machine.lease(Pool.EXECUTE, atom_id), 0.0) for atom_id in wanted])
 
     async def _start_calls(self, run: ExecutionRun) -> None:
         machine, now = run.machine, self.clock.now()
         settings = machine.settings or self.settings()
         places = settings.max_concurrency - machine.flying[Pool.GENERATE]
-        wanted: dict[str, float] = {}
+        wanted: list[tuple[Lease, float]] = []
         batch_usd, refused_usd = 0.0, 0.0
         for atom_id in machine.ready(Pool.GENERATE, now=now, limit=places) if places > 0 else ():
-            quote_usd = to_nano(run.work.quote_usd(machine.preview(atom_id))) / NANO  # as it will be reserved
+            call = machine.preview(atom_id)
+            quote_usd = to_nano(run.work.quote_usd(call)) / NANO  # as it will be reserved
             if machine.money.fits(batch_usd + quote_usd):
-                wanted[atom_id] = quote_usd
+                wanted.append((machine.lease(Pool.GENERATE, atom_id, call.settings.model), quote_usd))
                 batch_usd += quote_usd
             else:
                 refused_usd = refused_usd or quote_usd
         if wanted:
-            await self._lease(run, Pool.GENERATE, wanted)
+            await self._lease(run, wanted)
         elif refused_usd and not machine.in_flight:
             reason = f"budget: the next call can cost up to ${refused_usd:.4f}; {machine.money.describe()}"
             run.feed([PauseRequested(now, reason)])
 
-    async def _lease(self, run: ExecutionRun, pool: Pool, wanted: Mapping[str, float]) -> None:
-        machine = run.machine
-        lease_ids = {f"{machine.execution_id}:{pool.value}:{atom_id}": atom_id for atom_id in wanted}
-        granted = await self.leases.try_acquire(pool, list(lease_ids))
+    async def _lease(self, run: ExecutionRun, wanted: Sequence[tuple[Lease, float]]) -> None:
+        """Ask for leases of one pool; what is granted is an intent to act, with its reservation in US dollars."""
+        pool = wanted[0][0].pool
+        by_id = {lease.id: (lease.atom_id, usd) for lease, usd in wanted}
+        granted = await self.leases.try_acquire(pool, list(by_id))
         now = self.clock.now()
         for lease_id in granted:
-            atom_id = lease_ids[lease_id]
+            atom_id, usd = by_id[lease_id]
             gateway = run.work.gateway_for(atom_id) if pool is Pool.GENERATE else ""
-            run.feed([LeaseGranted(now, pool, atom_id, lease_id, wanted[atom_id], gateway)])
+            run.feed([LeaseGranted(now, pool, atom_id, lease_id, usd, gateway)])
 
     async def _write(self, run: ExecutionRun) -> None:
         if not run.unwritten:

@@ -15,6 +15,7 @@ MAX_GATEWAYS = 16
 class EngineConfig(BaseModel):
     """One engine's configuration; equal ones can share a coordinator. Seconds, calls in flight.
 
+    `generate_limit` is the most calls in flight, `generate_start` how many before any was answered (None: 100).
     `execute_limit` None means sixteen checks a CPU: one that runs and some at hand. `driver_pid` is set on a local run
     alone: when that process is gone, nothing is bought any more.
     """
@@ -29,6 +30,7 @@ class EngineConfig(BaseModel):
     require_price: bool = False
     sampling: bool | None = None
     generate_limit: Annotated[int, Field(ge=1, le=100_000)] = 100
+    generate_start: Annotated[int, Field(ge=1)] | None = None
     execute_limit: Annotated[int, Field(ge=1)] | None = None
     sandbox_level: str | None = None
     lease_ttl_s: Annotated[float, Field(gt=0)] = 30.0

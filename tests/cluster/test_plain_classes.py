@@ -29,9 +29,11 @@ from mge_ray.cluster.session import CONTROLLER, GATEWAY, NAMESPACE
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.errors import EngineUnavailableError, StateConflictError, UnknownExecutionError
 from mge_ray.domain.events import ExecutionStarted
-from mge_ray.domain.generation import CallFailure, Generation
+from mge_ray.domain.generation import CallFailure, FailureKind, Generation
+from mge_ray.domain.lease import Lease
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.state import ExecutionStatus
+from mge_ray.domain.throttle import CallOutcome
 from mge_ray.execution.defaults import SystemClock
 from mge_ray.execution.ports import CallContext, CallFailedError
 from mge_ray.wiring.build import attempt_policy
@@ -51,15 +53,28 @@ def request_for(atom_id: str, call_id: str) -> MessageRequest:
 
 
 def test_the_controller_grants_renews_and_takes_back():
-    controller = ConcurrencyController({"generate": 2, "execute": 1}, ttl_s=0.2)
-    assert controller.limits() == {"generate": 2, "execute": 1}
-    assert controller.exchange({}, "generate", ["a", "b", "c"]) == ["a", "b"]
-    controller.release("generate", ["a"])
+    config = EngineConfig(engine_id="e", db_url="sqlite://", generate_limit=2, lease_ttl_s=0.2)
+    controller = ConcurrencyController(config, checks=1)
+    a, b, c = (Lease("run", Pool.GENERATE, name, "sonnet-5").id for name in "abc")
+    assert controller.exchange({}, [], "generate", [a, b, c]) == [a, b]
+    controller.release("generate", [a])
     assert controller.in_use() == {"generate": 1, "execute": 0}
     time.sleep(0.3)
     assert controller.in_use() == {"generate": 0, "execute": 0}
-    controller.renew({"generate": ["b"]})
+    controller.renew({"generate": [b]})
     assert controller.in_use() == {"generate": 1, "execute": 0}
+
+
+def test_the_controller_learns_from_outcomes_and_can_be_retuned():
+    controller = ConcurrencyController(EngineConfig(engine_id="e", db_url="sqlite://", generate_limit=40), checks=1)
+    limits = {"anthropic-ratelimit-requests-limit": "300", "anthropic-ratelimit-requests-remaining": "200"}
+    controller.observe([CallOutcome("sonnet-5", "c", latency_s=1.0, rate_limits=limits)])
+    controller.exchange({}, [CallOutcome("sonnet-5", "d", FailureKind.OVERLOADED)], "execute", [])
+    (view,) = controller.views()
+    assert (view.limit, view.highest, view.requests_per_minute, view.output_tokens_per_minute) == (20, 40, 300, None)
+    controller.retune(15)
+    (view,) = controller.views()
+    assert (view.limit, view.highest) == (15, 15)
 
 
 async def test_leases_are_refused_while_no_gateway_lives(engine):

@@ -1,4 +1,5 @@
 import asyncio
+from collections import Counter
 
 import pytest
 
@@ -153,13 +154,22 @@ async def test_every_lease_comes_back_whatever_happens():
     assert leases.all_returned
 
 
+async def test_the_throttle_is_told_of_every_call_that_ended():
+    leases = CountedLeases()
+    client = ScriptedClient({"a0": ["bad\n", GOOD], "a1": [failure(FailureKind.OVERLOADED), GOOD]})
+    await driven_run(engine(client, leases=leases), many(2))
+    assert {one.model_class for one in leases.observed} == {"m"}
+    assert Counter(one.failure for one in leases.observed) == {None: 3, FailureKind.OVERLOADED: 1}
+    assert {one.output_tokens for one in leases.observed} == {0, 5}
+
+
 async def test_leases_are_renewed_while_work_is_in_flight():
     clock, leases, client = ManualClock(), CountedLeases(), ScriptedClient()
     client.gate.clear()
     running = asyncio.ensure_future(driven_run(engine(client, leases=leases, clock=clock), plan("a")))
     await until(lambda: client.in_flight)
     clock.advance(6.0)
-    await until(lambda: {Pool.GENERATE: [f"{EXECUTION_ID}:generate:a"], Pool.EXECUTE: []} in leases.renewals)
+    await until(lambda: {Pool.GENERATE: [f"{EXECUTION_ID}:generate:5:m:a"], Pool.EXECUTE: []} in leases.renewals)
     client.gate.set()
     assert (await running).machine.status is ExecutionStatus.COMPLETED
 
@@ -283,8 +293,8 @@ async def test_a_call_that_backs_off_is_made_again_when_its_time_has_come():
     work = InstantWork(clock, answers=[failure(retry_after_s=7.25)])
     run = await driven_run(engine(clock=clock, work=lambda machine: work), plan("a"))
     assert run.machine.status is ExecutionStatus.COMPLETED
-    assert 7.25 <= clock.now() - 1_000.0 < 7.5
-    assert len(work.timeouts_s) < 7.25 / TURN_S + 10
+    assert 7.25 <= clock.now() - 1_000.0 < 8.5
+    assert len(work.timeouts_s) < 8.5 / TURN_S + 10
 
 
 async def test_what_is_awake_and_waits_for_a_lease_is_not_looked_at_a_thousand_times_a_second():

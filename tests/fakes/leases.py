@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.throttle import CallOutcome
 
 
 @dataclass
@@ -15,6 +16,7 @@ class CountedLeases:
     limit: int = 1_000
     out: dict[Pool, set[str]] = field(default_factory=lambda: {pool: set() for pool in Pool})
     most_out: dict[Pool, int] = field(default_factory=lambda: dict.fromkeys(Pool, 0))
+    observed: list[CallOutcome] = field(default_factory=list)
     renewals: list[dict[Pool, list[str]]] = field(default_factory=list)
 
     async def try_acquire(self, pool: Pool, lease_ids: Sequence[str]) -> list[str]:
@@ -29,6 +31,10 @@ class CountedLeases:
         """Take leases back; one that is not out is a mistake."""
         for lease_id in lease_ids:
             self.out[pool].remove(lease_id)
+
+    async def observe(self, outcomes: Sequence[CallOutcome]) -> None:
+        """Keep what was told."""
+        self.observed += outcomes
 
     async def renew(self, held: Mapping[Pool, Sequence[str]]) -> None:
         """Keep what was renewed."""
