@@ -326,6 +326,6 @@ def _pyproject(name: str, files: Mapping[str, str]) -> str:
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "project"
     paths = '["src"]' if any(path.startswith("src/") for path in files) else '["."]'
     return (
-        f'[project]\nname = "{slug}"\nversion = "0.1.0"\nrequires-python = ">=3.10"\n\n'
+        f'[project]\nname = "{slug}"\nversion = "0"\nrequires-python = ">=3.10"\n\n'
         f"[tool.pytest.ini_options]\npythonpath = {paths}\n"
     )
