@@ -12,6 +12,7 @@ from uuid import UUID
 
 from mge_ray.adapters.journal import NoDatabaseError, StoredExecution, list_executions, load_events, load_plan_of
 from mge_ray.adapters.plan_steps import WEAK_RULE
+from mge_ray.adapters.ruff_format import format_plan
 from mge_ray.cli.exits import SOME_FAILED, STOPPED_EARLY
 from mge_ray.domain.errors import MgeRayError
 from mge_ray.domain.events import ExecutionSettings
@@ -112,7 +113,7 @@ class Planner:
         details = [Details(read_document(by_module[one].text, DetailsDocument), interface) for one in modules]
         weak = [test for answer in by_module.values() for test in answer.weak]
         return Planned(
-            plan=assemble_plan(requirements, interface, details),
+            plan=format_plan(assemble_plan(requirements, interface, details)),
             table=requirement_table(requirements, details, spec.text, weak),
             cost_usd=self.spent_usd,
             steps_bought=self.bought,

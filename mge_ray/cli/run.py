@@ -23,18 +23,18 @@ from mge_ray.cli.exits import STOPPED_EARLY, exit_code
 from mge_ray.cli.forecasting import against_actual, told_shortly, with_forecast
 from mge_ray.cli.on_ray import Interrupts, RunError, open_on_ray
 from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption, check_folder, database
+from mge_ray.cli.project_output import target_of, write_output
 from mge_ray.cli.report import check_reports, write_reports
 from mge_ray.cli.screen import RunScreen, print_summary
-from mge_ray.domain.errors import MgeRayError, StateConflictError
+from mge_ray.domain.errors import StateConflictError
 from mge_ray.domain.events import ExecutionSettings
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.state import ExecutionState, ExecutionStatus
-from mge_ray.pipeline.output_folder import check_target, write_project
+from mge_ray.pipeline.output_folder import check_target
 from mge_ray.pipeline.plan_file import load_plan
 from mge_ray.pipeline.report import ExecutionReport
 from mge_ray.pipeline.spec.spec_file import is_spec, load_spec
 from mge_ray.pipeline.spec.steps import requirements_stage
-from mge_ray.pipeline.workspace import assemble
 from mge_ray.simulator.config import SimulatorConfig
 from mge_ray.wiring.build import SECRETS, attempt_policy, price_table
 from mge_ray.wiring.settings import DEFAULT_ESCALATION_MODEL, DEFAULT_MODEL, EngineConfig
@@ -231,13 +231,9 @@ def finish(
     out: Console, request: Request, state: ExecutionState, report: ExecutionReport, codes: dict[str, str]
 ) -> int:
     """Write report and project, say how it ended, and return the exit code; what cannot be written is said last."""
-    target, problems = _target(request.out, complete=report.atoms_succeeded == report.atoms_total), []
-    report, problem = write_reports(request.reports, request.config.db_url, report)
-    problems += [problem] if problem else []
-    try:
-        write_project(assemble(request.plan, codes), target)
-    except MgeRayError as error:
-        problems.append(f"the project could not be written: {error}; its code is kept in the journal")
+    target = target_of(request.out, complete=not report.partial)
+    report, unreported = write_reports(request.reports, request.config.db_url, report)
+    problems = [one for one in (unreported, write_output(request.plan, codes, report, target)) if one]
     if request.as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
@@ -245,13 +241,6 @@ def finish(
     for problem in problems:
         typer.echo(f"mge-ray: {problem}", err=True)
     return STOPPED_EARLY if problems else exit_code(state.status)
-
-
-def _target(wanted: Path, *, complete: bool) -> Path:
-    """Return where the project goes: a partial one never replaces what an earlier run has written."""
-    if complete or not wanted.exists() or not any(wanted.iterdir()):
-        return wanted
-    return wanted.with_name(f"{wanted.name}.partial")
 
 
 def follow(
@@ -330,10 +319,10 @@ def _end(out: Console, request: Request, target: Path, state: ExecutionState, re
         lines.append(
             f"review     {len(report.review)} of low confidence, worst {worst.atom_id}: {worst.reasons[0].text}"
         )
-    partial = "" if report.atoms_succeeded == report.atoms_total else " (partial: stubs stand for what is missing)"
-    lines.append(f"project    {target.resolve()}{partial}")
+    missing = f" (partial: {report.atoms_total - report.atoms_succeeded} of {report.atoms_total} atoms are missing)"
+    lines.append(f"project    {target.resolve()}{missing if report.partial else ''}")
     tests = " ".join(request.plan.acceptance_tests)
-    if tests and not partial:
+    if tests and not report.partial:
         lines.append(f"try it     cd {target.resolve()} && {sys.executable} -m pytest {tests}")
     if not state.status.ended:
         lines.append(f"state      kept; see `mge-ray status {str(state.execution_id)[:8]}`")

@@ -90,7 +90,7 @@ def _print_status(stored: StoredExecution, report: ExecutionReport) -> None:
     out.print(f"execution  {report.execution_id}\nplan       {report.name}\nstatus     {_standing(stored)}{reason}")
     out.print(
         f"atoms      {report.atoms_succeeded} succeeded, {report.atoms_failed} failed, {report.atoms_blocked} blocked, "
-        f"{report.atoms_total} in all"
+        f"{report.atoms_total} in all{_missing(report)}"
     )
     out.print(
         f"cost       ${report.total_cost_usd:.4f}{simulated}, unknown ${report.unknown_cost_usd:.4f}, "
@@ -105,6 +105,10 @@ def _print_status(stored: StoredExecution, report: ExecutionReport) -> None:
     for atom in report.atoms:
         if atom.cause:
             out.print(f"{atom.status.value:9}  {atom.atom_id}: {atom.cause}", markup=False)
+
+
+def _missing(report: ExecutionReport) -> str:
+    return f"; partial, {report.atoms_total - report.atoms_succeeded} missing" if report.partial else ""
 
 
 def _print_atom(report: ExecutionReport, atom_id: str) -> None:

@@ -99,8 +99,8 @@ class TokensReport(BaseModel):
 class ExecutionReport(Totals):
     """One execution. `simulated` figures are no statement about any model's quality.
 
-    `review` lists atoms of low confidence, worst first. `tokens` are None where the events were not at hand, `forecast`
-    where none was made at the start.
+    `partial` until every atom is there. `review` lists atoms of low confidence, worst first. `tokens` are None where
+    the events were not at hand, `forecast` where none was made at the start.
     """
 
     report_version: int = REPORT_VERSION
@@ -109,6 +109,7 @@ class ExecutionReport(Totals):
     name: str
     status: str
     reason: str
+    partial: bool
     simulated: bool
     total_waves: int
     transport_errors: int
@@ -139,6 +140,7 @@ def build_report(machine: ExecutionMachine, seen: Observed | None = None) -> Exe
         name=state.name,
         status=state.status.value,
         reason=state.reason,
+        partial=any(record.status is not AtomStatus.SUCCEEDED for record in records),
         simulated=state.simulated,
         total_waves=state.total_waves,
         transport_errors=state.transport_errors,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -323,9 +324,10 @@ def _statement(node: ast.Import | ast.ImportFrom, names: list[ast.alias]) -> str
 
 
 def _pyproject(name: str, files: Mapping[str, str]) -> str:
+    """Name, no version to speak of, the Python that the code was judged with, and where pytest finds it."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "project"
     paths = '["src"]' if any(path.startswith("src/") for path in files) else '["."]'
     return (
-        f'[project]\nname = "{slug}"\nversion = "0.1.0"\nrequires-python = ">=3.10"\n\n'
+        f'[project]\nname = "{slug}"\nversion = "0"\nrequires-python = ">=3.{sys.version_info.minor}"\n\n'
         f"[tool.pytest.ini_options]\npythonpath = {paths}\n"
     )

@@ -14,6 +14,7 @@ import pytest
 
 from mge_ray.adapters.journal import default_url, list_executions
 from mge_ray.pipeline.output_folder import write_project
+from mge_ray.pipeline.plan_file import load_plan
 
 PATIENCE_S = 120
 
@@ -108,16 +109,36 @@ def test_atoms_that_fail_end_in_exit_1_and_a_partial_project(starter):
     assert "raise NotImplementedError" in (starter.parent / "out/temperatures/temperatures/core.py").read_text()
 
 
-def test_a_budget_that_is_too_small_stops_early_with_state_kept(starter):
+def pytest_in(project: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+
+
+def test_a_budget_that_is_too_small_leaves_a_partial_project_that_says_so(starter, cli):
     finished = starter.parent / "out" / "temperatures"
     write_project({"kept.py": "# bought before"}, finished)
-    process = run(starter.parent, "--budget", "0.001")
+    reports = ("--report", "run.json", "--report", "run.html")
+    process = run(starter.parent, "--budget", "0.0505", *reports)  # room for one answer after the other, so for one
     said = finish(process)
     assert [path.name for path in finished.iterdir() if path.suffix == ".py"] == ["kept.py"]
-    assert (starter.parent / "out" / "temperatures.partial" / "temperatures" / "core.py").exists()
     assert process.returncode == 3, said
-    assert "budget" in said
-    assert "0 answers" in said
+    assert "budget: the next call can cost up to" in said
+    assert "partial: 2 of 3 atoms are missing" in said
+
+    project = starter.parent / "out" / "temperatures.partial"
+    listed = (project / "PARTIAL.md").read_text()
+    assert "1 of 3 atoms are here" in listed
+    assert "| describe | temperatures/core.py, `describe` | not begun |" in listed
+    assert "- parse: temperatures/core.py, `parse`" in listed
+    assert 'raise NotImplementedError("describe is not written")' in (project / "temperatures" / "core.py").read_text()
+    plan = load_plan(starter / "plan.yaml")
+    assert pytest_in(project, *plan.by_id["parse"].tests).returncode == 0
+    assert "NotImplementedError: describe is not written" in pytest_in(project, *plan.by_id["describe"].tests).stdout
+
+    report = json.loads((starter.parent / "run.json").read_text())
+    assert (report["partial"], report["status"]) == (True, "paused")
+    assert '"partial":true' in (starter.parent / "run.html").read_text().replace(" ", "")
+    assert "partial, 2 missing" in cli("status", report["execution_id"]).out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

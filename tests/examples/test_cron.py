@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from mge_ray.adapters.ruff_format import format_plan, format_project
 from mge_ray.adapters.sandbox import CheckRequest, Sandbox, SandboxLimits
+from mge_ray.adapters.validator.lint import ruff_binary
+from mge_ray.pipeline.output_folder import write_project
 from mge_ray.pipeline.spec.assembly import assemble_plan, modules_of, requirement_table
 from mge_ray.pipeline.spec.checks import Interface, check_interface, check_requirements
 from mge_ray.pipeline.spec.details import Details, check_details
 from mge_ray.pipeline.spec.documents import DetailsDocument, InterfaceDocument, RequirementsDocument, read_document
 from mge_ray.pipeline.spec.spec_file import load_spec
+from mge_ray.pipeline.tidy import same_code
 from mge_ray.pipeline.workspace import assemble
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cron"
@@ -56,3 +61,15 @@ def test_the_recorded_code_passes_the_planned_tests(planned, answers):
         record = sandbox.check(CheckRequest(files, plan.acceptance_tests, SandboxLimits(wall_s=60)))
     assert record.status == "ok", record
     assert len(record.outcomes) > 300
+
+
+def test_the_written_package_is_formatted_and_still_the_same_code(planned, answers, tmp_path):
+    plan = format_plan(assemble_plan(*planned))
+    codes = {atom.id: answers[atom.id] for atom in plan.atoms}
+    files = assemble(plan, codes)
+    tidied = format_project(plan, codes, files)
+    assert tidied.problems == ()
+    assert [path for path in files if path.endswith(".py") and not same_code(files[path], tidied.files[path])] == []
+    write_project(tidied.files, tmp_path / "cron")
+    check = [ruff_binary(), "format", "--check", "--no-cache", "."]
+    assert subprocess.run(check, cwd=tmp_path / "cron", capture_output=True, check=False).returncode == 0

@@ -104,7 +104,11 @@ class FunctionRun:
 
 @dataclass(frozen=True, slots=True)
 class SandboxRecord:
-    """The verdict on one check; only "ok" is a pass, and only a positive record makes one."""
+    """The verdict on one check; only "ok" is a pass, and only a positive record makes one.
+
+    `outcomes` hold a pass of each requested test that had one, and failures before passes where not all have room:
+    `dropped` is how many had none. `tests_run` counts tests, parameters apart and subtests not, skipped ones left out.
+    """
 
     status: Status
     outcomes: tuple[TestOutcome, ...]
@@ -112,3 +116,5 @@ class SandboxRecord:
     duration_s: float
     detail: str
     functions: tuple[FunctionRun, ...] = ()
+    tests_run: int = 0
+    dropped: int = 0

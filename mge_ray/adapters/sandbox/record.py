@@ -3,11 +3,12 @@
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-from mge_ray.adapters.sandbox.inside.node_ids import covers
+from mge_ray.adapters.sandbox.inside.node_ids import Requested
 from mge_ray.adapters.sandbox.inside.supervisor import REPLY, VERDICT_BYTES
 from mge_ray.adapters.sandbox.model import (
     CheckRequest,
@@ -20,6 +21,7 @@ from mge_ray.adapters.sandbox.model import (
 )
 
 _TEXT_CHARS = 4000
+_MOST_REPORTS = 10_000_000
 _OUTCOMES = get_args(Outcome)
 _GOOD = {"passed", "skipped"}
 
@@ -58,9 +60,10 @@ def parse_reply(data: bytes) -> Reply | None:
 
 def read_record(reply: Reply, request: CheckRequest, nonce: str, duration_s: float) -> SandboxRecord:
     """Only a complete record with this check's nonce, from a process that ended as the judge ends it, can be "ok"."""
-    status, outcomes, detail = _judge(reply, request, nonce)
-    functions = _functions(reply.verdict) if request.trace and status in {"ok", "failed"} else ()
-    return SandboxRecord(status, outcomes, reply.output, duration_s, detail, functions)
+    record = replace(_judge(reply, request, nonce), output=reply.output, duration_s=duration_s)
+    if request.trace and record.status in {"ok", "failed"}:
+        return replace(record, functions=_functions(reply.verdict))
+    return record
 
 
 def _functions(verdict: bytes) -> tuple[FunctionRun, ...]:
@@ -72,23 +75,30 @@ def _functions(verdict: bytes) -> tuple[FunctionRun, ...]:
         return ()
 
 
-def _judge(reply: Reply, request: CheckRequest, nonce: str) -> tuple[Status, tuple[TestOutcome, ...], str]:
+def _judge(reply: Reply, request: CheckRequest, nonce: str) -> SandboxRecord:
     early = _ended_early(reply, request.limits)
     if early is not None:
-        return early[0], (), early[1]
+        return _without_outcomes(*early)
     code = os.waitstatus_to_exitcode(reply.exit_status)
     try:
         record = _parse_verdict(reply.verdict, nonce)
         outcomes = tuple(_outcome(raw) for raw in record.get("outcomes", ()))
+        counts, tests_run = _counts(record, outcomes)
         note = _text(record.get("note", ""))
         broken = _text(record.get("broken", ""))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        return "forged", (), f"the verdict is not one the judge wrote: {str(error)[:200]}"
+        return _without_outcomes("forged", f"the verdict is not one the judge wrote: {str(error)[:200]}")
     if broken:
-        return "crashed", (), f"the test process could not be isolated: {broken}"
+        return _without_outcomes("crashed", f"the test process could not be isolated: {broken}")
     if code != 0:
-        return "forged", (), f"a verdict was written, yet the test process exited with code {code}"
-    return _weigh(outcomes, request.tests, note)
+        return _without_outcomes("forged", f"a verdict was written, yet the test process exited with code {code}")
+    status, detail = _weigh(outcomes, counts, request.tests, note)
+    dropped = sum(counts.values()) - len(outcomes)
+    return SandboxRecord(status, outcomes, "", 0.0, detail, tests_run=tests_run, dropped=dropped)
+
+
+def _without_outcomes(status: Status, detail: str) -> SandboxRecord:
+    return SandboxRecord(status, (), "", 0.0, detail)
 
 
 def _ended_early(reply: Reply, limits: SandboxLimits) -> tuple[Status, str] | None:
@@ -131,6 +141,23 @@ def _outcome(raw: Mapping[str, Any]) -> TestOutcome:
     return TestOutcome(_text(raw["node_id"]), raw["outcome"], _text(raw.get("message", "")), line, place)
 
 
+def _counts(record: Mapping[str, Any], outcomes: Sequence[TestOutcome]) -> tuple[Counter[str], int]:
+    """Return how many reports of each outcome there were, kept or not, and how many tests ran."""
+    kept = Counter[str](outcome.outcome for outcome in outcomes)
+    said = record.get("counts", dict(kept))
+    if not isinstance(said, dict):
+        raise TypeError("counts are no object")
+    counts = Counter({name: _number(said.get(name, 0), least=kept[name]) for name in _OUTCOMES})
+    ran = {outcome.node_id for outcome in outcomes if outcome.outcome == "passed"}
+    return counts, _number(record.get("tests_run", len(ran)), least=len(ran))
+
+
+def _number(raw: object, *, least: int) -> int:
+    if not isinstance(raw, int) or isinstance(raw, bool) or not least <= raw <= _MOST_REPORTS:
+        raise ValueError(f"a count is no number from {least} to {_MOST_REPORTS}")
+    return raw
+
+
 def _text(raw: object) -> str:
     if not isinstance(raw, str):
         raise TypeError("a text is no text")
@@ -138,17 +165,19 @@ def _text(raw: object) -> str:
 
 
 def _weigh(
-    outcomes: tuple[TestOutcome, ...], tests: Sequence[str], note: str
-) -> tuple[Status, tuple[TestOutcome, ...], str]:
-    bad = [outcome for outcome in outcomes if outcome.outcome not in _GOOD]
+    outcomes: Sequence[TestOutcome], counts: Counter[str], tests: Sequence[str], note: str
+) -> tuple[Status, str]:
+    bad = sum(count for name, count in counts.items() if name not in _GOOD)
     if bad:
-        return "failed", outcomes, f"{len(bad)} of {len(outcomes)} failed, first {bad[0].node_id}"
+        first = next((f", first {one.node_id}" for one in outcomes if one.outcome not in _GOOD), "")
+        return "failed", f"{bad} of {sum(counts.values())} failed{first}"
     if note:
-        return "failed", outcomes, note
+        return "failed", note
     if not tests:
-        return "ok", outcomes, "nothing was to be run"
-    passed = [outcome.node_id for outcome in outcomes if outcome.outcome == "passed"]
+        return "ok", "nothing was to be run"
+    requested = Requested(tests)
+    shown = {test for one in outcomes if one.outcome == "passed" for test in requested.around(one.node_id)}
     for test in tests:
-        if not any(covers(test, node_id) for node_id in passed):
-            return "failed", outcomes, f"{test} was skipped or not run, so it showed nothing"
-    return "ok", outcomes, f"{len(passed)} passed"
+        if test not in shown:
+            return "failed", f"{test} was skipped or not run, so it showed nothing"
+    return "ok", f"{counts['passed']} passed"

@@ -69,7 +69,8 @@ def _read(finding: dict[str, Any], subject: Subject) -> ValidationIssue | None:
 
 
 @cache
-def _ruff_binary() -> str:
+def ruff_binary() -> str:
+    """Return where ruff is, beside this Python if it is there."""
     beside = Path(sys.executable).with_name("ruff")
     if beside.exists():
         return str(beside)
@@ -82,7 +83,7 @@ def ruff_command(path: str) -> list[str]:
     """Return the arguments that check standard input as `path`, with no configuration but ours."""
     target = f"py3{min(sys.version_info.minor, NEWEST_TARGET)}"
     options = ["--isolated", "--no-cache", "--ignore-noqa", "--output-format=json", "--quiet"]
-    return [_ruff_binary(), "check", *options, f"--select={RULES}", f"--target-version={target}", *_named(path)]
+    return [ruff_binary(), "check", *options, f"--select={RULES}", f"--target-version={target}", *_named(path)]
 
 
 def _named(path: str) -> list[str]:

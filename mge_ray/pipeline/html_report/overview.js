@@ -23,7 +23,7 @@ function figures() {
     h("dl", { class: "figures" }, parts.map(([name, value, small]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, small)))));
   const started = run.started ? new Date(1000 * run.started).toISOString().slice(0, 19).replace("T", " ") : null;
   const facts = [
-    `Execution ${run.execution_id}`, started && `started ${started} UTC`, run.model && `model ${run.model}`,
+    run.partial && `PARTIAL: ${plural(run.atoms_total - run.atoms_succeeded, "atom is", "atoms are")} missing`, `Execution ${run.execution_id}`, started && `started ${started} UTC`, run.model && `model ${run.model}`,
     run.escalation_model && `last attempt ${run.escalation_model}`, run.concurrency && `${plural(run.concurrency, "call")} at a time`,
     run.acceptance_passed === null ? null : `acceptance tests ${run.acceptance_passed ? "passed" : "failed"}`,
     run.simulated && "every answer, price and latency is the simulated server's",

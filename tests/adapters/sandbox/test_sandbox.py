@@ -334,9 +334,69 @@ def test_runtime_below_the_temporary_folder_is_found(tmp_path):
             assert record.status == "ok", record
 
 
-def test_a_failure_after_hundreds_of_passes_is_not_lost(sandbox):
-    test = "import pytest\n\n\n@pytest.mark.parametrize('n', range(620))\ndef test_many(n):\n    assert n != 610\n"
-    record = run(sandbox, {"test_many.py": test}, "test_many.py")
+LOUD = """\
+import unittest
+
+import pytest
+
+
+class TestMany(unittest.TestCase):
+    def test_subtests(self):
+        for n in range(2_000):
+            with self.subTest(n=n):
+                self.assertNotEqual(n, WRONG)
+
+
+@pytest.mark.parametrize("n", range(1_500))
+def test_parameters(n):
+    assert n != WRONG - 2_000
+
+
+def test_last():
+    pass
+"""
+LOUD_TESTS = tuple(f"test_loud.py::{name}" for name in ("TestMany::test_subtests", "test_parameters", "test_last"))
+
+
+def test_loud_tests_push_out_no_other_tests_pass(sandbox):
+    record = run(sandbox, {"test_loud.py": LOUD.replace("WRONG", "-1")}, *LOUD_TESTS)
+    assert (record.status, record.detail) == ("ok", f"{record.dropped + len(record.outcomes)} passed")
+    assert {outcome.node_id.partition("[")[0] for outcome in record.outcomes} == set(LOUD_TESTS)
+    assert (record.tests_run, len(record.outcomes)) == (1_502, 500)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "failing"), [("1_999", LOUD_TESTS[0]), ("3_490", f"{LOUD_TESTS[1]}[1490]")], ids=["subtest", "parameter"]
+)
+def test_one_failure_among_thousands_is_not_lost(sandbox, wrong, failing):
+    record = run(sandbox, {"test_loud.py": LOUD.replace("WRONG", wrong)}, *LOUD_TESTS)
     assert record.status == "failed"
-    assert record.outcomes[0].node_id == "test_many.py::test_many[610]"
-    assert len(record.outcomes) == 500
+    assert {(one.node_id, one.outcome) for one in record.outcomes if one.outcome != "passed"} == {(failing, "failed")}
+    assert record.outcomes[0].node_id == failing
+    assert {one.node_id.partition("[")[0] for one in record.outcomes if one.outcome == "passed"} >= {LOUD_TESTS[2]}
+
+
+def test_more_tests_can_be_requested_than_are_otherwise_kept(sandbox):
+    names = [f"test_{n}" for n in range(800)]
+    files = {"test_w.py": "".join(f"def {name}(): assert {name[5:]} != WRONG\n" for name in names)}
+    requested = [f"test_w.py::{name}" for name in names]
+    good = run(sandbox, {"test_w.py": "WRONG = -1\n" + files["test_w.py"]}, *requested)
+    assert (good.status, len(good.outcomes), good.dropped, good.tests_run) == ("ok", 800, 0, 800)
+    bad = run(sandbox, {"test_w.py": "WRONG = 777\n" + files["test_w.py"]}, *requested)
+    assert (bad.status, bad.detail) == ("failed", "1 of 800 failed, first test_w.py::test_777")
+
+
+def test_hundreds_of_long_failures_make_a_readable_record(sandbox):
+    body = (
+        "import pytest\n@pytest.mark.parametrize('n', range(700))\ndef test_l(n): raise ValueError('\u2603' * 1_900)\n"
+    )
+    record = run(sandbox, {"test_l.py": body, "test_k.py": "def test_k(): pass\n"}, "test_l.py", "test_k.py")
+    assert (record.status, record.tests_run) == ("failed", 701)
+    assert record.detail.startswith("700 of 701 failed")
+    assert len(record.outcomes[0].message) > 1_500
+    assert ("test_k.py::test_k", "passed") in {(one.node_id, one.outcome) for one in record.outcomes}
+
+
+def test_test_with_a_very_long_name_is_found_in_the_record(sandbox):
+    body = "import pytest\n\n\n@pytest.mark.parametrize('text', [1], ids=['x' * 900])\ndef test_n(text): pass\n"
+    assert run(sandbox, {"test_n.py": body}, f"test_n.py::test_n[{'x' * 900}]").status == "ok"

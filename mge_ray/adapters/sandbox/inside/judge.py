@@ -16,11 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from .kept_outcomes import FUNCTIONS_BYTES, KeptOutcomes, fitting
 from .node_ids import covers
 
 MESSAGE_CHARS = 2000
 _NODE_ID_CHARS = 300
-_OUTCOMES = 500
 _CHECKED_BY_HASH = b"\x03\x00\x00\x00"  # the flags of a bytecode file that names its source by hash
 warmed_modules: set[str] = set()  # loaded by the runner to save time and by nobody else
 Place = tuple[str, "str | None", "int | None"]  # message, path, line
@@ -28,7 +28,7 @@ _INI_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pypro
 
 
 def judge(request: dict[str, Any], workspace: Path, plugins: Sequence[object] = ()) -> dict[str, Any]:
-    """Write the workspace, import what is to be imported, run the tests; `outcomes` are dictionaries for JSON."""
+    """Write the workspace, import what is to be imported, run the tests; return a record for JSON."""
     unwritable = _write(request["files"], workspace)
     if unwritable is not None:
         return {"outcomes": [], "note": unwritable}
@@ -40,8 +40,8 @@ def judge(request: dict[str, Any], workspace: Path, plugins: Sequence[object] = 
     recorder = Recorder(workspace, request["tests"])
     for name in request["import_modules"]:
         recorder.import_module(name)
-    if recorder.outcomes or not request["tests"]:
-        return {"outcomes": recorder.outcomes, "note": ""}
+    if recorder.kept.failed or not request["tests"]:
+        return recorder.kept.record()
     tracers: list[Any] = []
     if request.get("trace"):
         from . import tracing  # noqa: PLC0415 - imports pytest
@@ -49,15 +49,9 @@ def judge(request: dict[str, Any], workspace: Path, plugins: Sequence[object] = 
         tracers.append(tracing.Tracer(workspace))
     note = _run_pytest(recorder, request["tests"], workspace, [*plugins, *tracers])
     recorder.add_missing(note)
-    functions = tracers[0].functions(recorder.outcomes) if tracers else []
-    return {"outcomes": _most(recorder.outcomes), "note": note, "functions": functions}
-
-
-def _most(outcomes: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Bound the record; where it is cut, what went wrong comes first."""
-    if len(outcomes) <= _OUTCOMES:
-        return outcomes
-    return sorted(outcomes, key=lambda one: one["outcome"] in {"passed", "skipped"})[:_OUTCOMES]
+    functions = fitting(tracers[0].functions(recorder.kept.failed), FUNCTIONS_BYTES) if tracers else []
+    record = recorder.kept.record()
+    return {**record, "note": note or record["note"], "functions": functions}
 
 
 def _write(files: dict[str, str], workspace: Path) -> str | None:
@@ -119,13 +113,12 @@ def _run_pytest(recorder: "Recorder", tests: Sequence[str], workspace: Path, mor
 
 
 class Recorder:
-    """The pytest plugin that keeps one outcome for each test, with the deepest frame inside the workspace."""
+    """The pytest plugin that notes an outcome for each test, with the deepest frame inside the workspace."""
 
     def __init__(self, workspace: Path, tests: Sequence[str]) -> None:
-        self.outcomes: list[dict[str, object]] = []
+        self.kept = KeptOutcomes(tests)
         self.internal_error = ""
         self._workspace = workspace
-        self._tests = tests
         self._uncollected: dict[str, Place] = {}
 
     def import_module(self, name: str) -> None:
@@ -133,15 +126,15 @@ class Recorder:
         try:
             importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001 - SystemExit at import is a failure like any other
-            self._add(f"import {name}", "error", self._describe(error))
+            self.kept.add(f"import {name}", "error", *self._describe(error), ran=False)
 
     def pytest_exception_interact(self, call: Any, report: Any) -> None:  # noqa: ANN401
         """Describe an error while the exception is at hand: after a test's report, before a collector's."""
         place = self._describe(call.excinfo.value)
         if report.when == "collect":
             self._uncollected[report.nodeid] = place
-        elif self.outcomes:
-            self.outcomes[-1].update(zip(("message", "path", "line"), place, strict=True))
+        else:
+            self.kept.amend_last(*place)
 
     def pytest_collectreport(self, report: Any) -> None:  # noqa: ANN401
         """Remember files that could not be collected."""
@@ -152,12 +145,12 @@ class Recorder:
         """One outcome per test: its call, or the first phase that went wrong."""
         if report.failed:
             outcome = "failed" if report.when == "call" else "error"
-            self._add(report.nodeid, outcome, (_short(str(report.longrepr)), None, None))
+            self.kept.add(report.nodeid, outcome, _short(str(report.longrepr)), None, None, ran=True)
         elif report.skipped:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else "expected to fail"
-            self._add(report.nodeid, "skipped", (_short(reason), None, None))
+            self.kept.add(report.nodeid, "skipped", _short(reason), None, None, ran=True)
         elif report.when == "call":
-            self._add(report.nodeid, "passed", ("", None, None))
+            self.kept.add(report.nodeid, "passed", "", None, None, ran=True)
 
     def pytest_keyboard_interrupt(self, excinfo: Any) -> None:  # noqa: ANN401
         """Treat KeyboardInterrupt and pytest.exit, which the candidate may raise, as what they are: an early end."""
@@ -167,15 +160,12 @@ class Recorder:
         """Say where the SystemExit came from that ended the session while a file was collected."""
         place = self._describe(excinfo.value)
         self.internal_error = place[0]
-        for test in self._tests:
-            if not any(covers(test, str(outcome["node_id"])) for outcome in self.outcomes):
-                self._uncollected.setdefault(test.split("::", 1)[0], place)
+        for test in self.kept.missing:
+            self._uncollected.setdefault(test.split("::", 1)[0], place)
 
     def add_missing(self, note: str) -> None:
         """Give every requested test that left no outcome one: an error with the reason it did not run."""
-        for test in self._tests:
-            if any(covers(test, str(outcome["node_id"])) for outcome in self.outcomes):
-                continue
+        for test in self.kept.missing:
             path = test.split("::", 1)[0]
             reasons = [place for node, place in self._uncollected.items() if node == path or covers(path, node)]
             if reasons:
@@ -184,13 +174,7 @@ class Recorder:
                 place = (f"{path} does not exist", None, None)
             else:
                 place = (note or f"{test} was not collected: no test of this name", path, None)
-            self._add(test, "error", place)
-
-    def _add(self, node_id: str, outcome: str, place: Place) -> None:
-        message, path, line = place
-        self.outcomes.append(
-            {"node_id": node_id[:_NODE_ID_CHARS], "outcome": outcome, "message": message, "path": path, "line": line}
-        )
+            self.kept.add(test, "error", *place, ran=False)
 
     def _describe(self, error: BaseException) -> Place:
         error = _root_cause(error)

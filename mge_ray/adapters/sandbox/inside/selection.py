@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .node_ids import covers
+from .node_ids import Requested
 
 _COLLECTING = (
     "pytest_ignore_collect",
@@ -36,7 +36,7 @@ class Selection:
     """The pytest plugin that narrows a run to the requested tests."""
 
     def __init__(self, tests: Sequence[str], *companions: object) -> None:
-        self._tests = tests
+        self._requested = Requested(tests)
         self._ours = {id(self), *map(id, companions)}
         self._narrowed: dict[str, bool] = {}
 
@@ -56,7 +56,7 @@ class Selection:
 
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:  # noqa: ANN401
         """Keep what was asked for; the files were collected, so that one unknown id does not end the run."""
-        kept = [item for item in items if any(covers(test, item.nodeid) for test in self._tests)]
+        kept = [item for item in items if self._requested.around(item.nodeid)]
         if len(kept) < len(items):
             wanted = set(map(id, kept))
             config.hook.pytest_deselected(items=[item for item in items if id(item) not in wanted])
@@ -65,7 +65,7 @@ class Selection:
     def _is_useless(self, node: str, parent: str, config: Any) -> bool:  # noqa: ANN401
         if parent not in self._narrowed:
             self._narrowed[parent] = self._is_collected_by_pytest_alone(config.hook)
-        return self._narrowed[parent] and not any(covers(test, node) or covers(node, test) for test in self._tests)
+        return self._narrowed[parent] and not self._requested.touches(node)
 
     def _is_collected_by_pytest_alone(self, hooks: Any) -> bool:  # noqa: ANN401
         calls = [getattr(hooks, name) for name in _COLLECTING if hasattr(hooks, name)]

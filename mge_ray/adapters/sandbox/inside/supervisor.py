@@ -16,7 +16,7 @@ from . import descendants, linux, namespaces, test_process
 from .config import FULL, NAMESPACES, CheckConfig, RunnerConfig
 
 REPLY = struct.Struct("!III")  # lengths of header, verdict and output, which follow in this order
-VERDICT_BYTES = 1 << 20
+VERDICT_BYTES = 1 << 21  # the judge keeps within it, see kept_outcomes.py
 _CHUNK = 1 << 16
 _POLL_MS = 100
 _LAST_WORDS_S = 0.2

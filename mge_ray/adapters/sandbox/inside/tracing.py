@@ -4,7 +4,7 @@ A profile hook sees every call of the thread that runs the tests. What other thr
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -33,9 +33,8 @@ class Tracer:
         finally:
             sys.setprofile(None)
 
-    def functions(self, outcomes: Sequence[dict[str, object]]) -> list[tuple[str, int, int, int]]:
+    def functions(self, failed: Collection[str]) -> list[tuple[str, int, int, int]]:
         """Return the rows, those that failing tests entered first, at most 5,000."""
-        failed = {outcome["node_id"] for outcome in outcomes if outcome["outcome"] in {"failed", "error"}}
         rows: dict[CodeType, list[int]] = {}
         for node_id, codes in self._entered.items():
             for code in codes:
