@@ -43,7 +43,7 @@ class ExecutionRecord:
         self.open_in_wave = 0
         self.wave_times: dict[int, list[float]] = {}
         self.ended = dict.fromkeys((AtomStatus.SUCCEEDED, AtomStatus.FAILED, AtomStatus.BLOCKED), 0)
-        self.flying = dict.fromkeys(Pool, 0)
+        self.leases: dict[Pool, dict[str, None]] = {pool: {} for pool in Pool}
         self.attempts_made = 0
         self.retried_atoms = 0
         self.transport_errors = 0
@@ -67,9 +67,14 @@ class ExecutionRecord:
         self.paused_s = 0.0
 
     @property
+    def flying(self) -> dict[Pool, int]:
+        """How many calls and how many checks are under way: each holds a lease."""
+        return {pool: len(ids) for pool, ids in self.leases.items()}
+
+    @property
     def in_flight(self) -> int:
         """How many calls and checks are under way."""
-        return sum(self.flying.values())
+        return sum(map(len, self.leases.values()))
 
     @property
     def settled(self) -> bool:
@@ -117,12 +122,7 @@ class ExecutionRecord:
 
     def held_leases(self) -> dict[Pool, list[str]]:
         """Return the leases of what is in flight."""
-        held: dict[Pool, list[str]] = {Pool.GENERATE: [], Pool.EXECUTE: []}
-        for record in [*self.atoms.values(), self.acceptance]:
-            if record.in_flight:
-                pool = Pool.GENERATE if record.status is AtomStatus.GENERATING else Pool.EXECUTE
-                held[pool].append(record.lease_id)
-        return held
+        return {pool: list(ids) for pool, ids in self.leases.items()}
 
     def accepted_codes(self) -> dict[str, str]:
         """Return the accepted code of every atom that succeeded; of one opened again, what was accepted before."""
@@ -196,7 +196,7 @@ class ExecutionRecord:
     def _take_off(self, record: AtomRecord, event: e.LeaseGranted) -> None:
         self.queues.take(event.pool, record.atom_id)
         record.lease_id = event.lease_id
-        self.flying[event.pool] += 1
+        self.leases[event.pool][event.lease_id] = None
         self._begin_flight(record, event.at)
 
     def _begin_flight(self, record: AtomRecord, at: float) -> None:
@@ -206,9 +206,9 @@ class ExecutionRecord:
             self.queues.watch(record.atom_id, began_at=at, deadline=deadline)
 
     def _land(self, record: AtomRecord, pool: Pool, at: float) -> list[c.Release]:
-        self.flying[pool] -= 1
         record.active_s += max(0.0, at - record.flight_began_at)
         lease_id, record.lease_id = record.lease_id, ""
+        del self.leases[pool][lease_id]
         return [c.Release(pool, lease_id)]
 
     def _check(self, record: AtomRecord) -> c.Execute:

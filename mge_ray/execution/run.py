@@ -5,12 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mge_ray.domain.commands import Command, Notice
+from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.cost import NANO, to_nano
 from mge_ray.domain.errors import IllegalTransitionError
 from mge_ray.domain.events import Event
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.execution.ports import Metrics, Work
+
+
+class Offer(NamedTuple):
+    """What an atom's next call needs: a lease, and the most it can bill (US dollars). `call` tells calls apart."""
+
+    call: tuple[int, int]
+    lease_id: str
+    usd: float
 
 
 @dataclass(slots=True)
@@ -32,7 +43,20 @@ class ExecutionRun:
     trouble: str = ""
     trouble_since: float = 0.0
     told_cost_usd: float = 0.0
+    offers: dict[str, Offer] = field(default_factory=dict)
     answered: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def offer(self, atom_id: str) -> Offer:
+        """Return what the atom's next call needs; quoted once, however many turns it waits."""
+        record = self.machine.atoms[atom_id]
+        call = (record.attempt, record.transport_errors)
+        known = self.offers.get(atom_id)
+        if known is None or known.call != call:
+            command = self.machine.preview(atom_id)
+            lease = self.machine.lease(Pool.GENERATE, atom_id, command.settings.model)
+            usd = to_nano(self.work.quote_usd(command)) / NANO  # as it will be reserved
+            known = self.offers[atom_id] = Offer(call, lease.id, usd)
+        return known
 
     def request(self, event: Event) -> asyncio.Future[None]:
         """Hand in an event from outside; the future is done when it is durable, or carries why it was refused.

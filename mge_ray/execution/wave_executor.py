@@ -23,7 +23,6 @@ from mge_ray.domain.commands import (
     WaveFinished,
 )
 from mge_ray.domain.concurrency import Pool
-from mge_ray.domain.cost import NANO, to_nano
 from mge_ray.domain.events import (
     AtomTimedOut,
     ExecutionSettings,
@@ -31,7 +30,6 @@ from mge_ray.domain.events import (
     LeaseGranted,
     PauseRequested,
 )
-from mge_ray.domain.lease import Lease
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.plan import ExecutionWave, Masterplan, checked_plan
 from mge_ray.domain.progress import execution_state, wave_state
@@ -195,42 +193,39 @@ class WaveExecutor:
         await self._start_calls(run)
 
     async def _start_checks(self, run: ExecutionRun) -> None:
-        now = self.clock.now()
         machine = run.machine
-        wanted = machine.ready(Pool.EXECUTE, now=now, limit=CHECKS_ASKED_FOR_AT_ONCE)
-        if wanted:
-            await self._lease(run, [(machine.lease(Pool.EXECUTE, atom_id), 0.0) for atom_id in wanted])
+        ready = machine.ready(Pool.EXECUTE, now=self.clock.now(), limit=CHECKS_ASKED_FOR_AT_ONCE)
+        if ready:
+            await self._lease(run, Pool.EXECUTE, {machine.lease(Pool.EXECUTE, name).id: (name, 0.0) for name in ready})
 
     async def _start_calls(self, run: ExecutionRun) -> None:
         machine, now = run.machine, self.clock.now()
         settings = machine.settings or self.settings()
         places = settings.max_concurrency - machine.flying[Pool.GENERATE]
-        wanted: list[tuple[Lease, float]] = []
+        wanted: dict[str, tuple[str, float]] = {}
         batch_usd, refused_usd = 0.0, 0.0
         for atom_id in machine.ready(Pool.GENERATE, now=now, limit=places) if places > 0 else ():
-            call = machine.preview(atom_id)
-            quote_usd = to_nano(run.work.quote_usd(call)) / NANO  # as it will be reserved
-            if machine.money.fits(batch_usd + quote_usd):
-                wanted.append((machine.lease(Pool.GENERATE, atom_id, call.settings.model), quote_usd))
-                batch_usd += quote_usd
+            offer = run.offer(atom_id)
+            if machine.money.fits(batch_usd + offer.usd):
+                wanted[offer.lease_id] = (atom_id, offer.usd)
+                batch_usd += offer.usd
             else:
-                refused_usd = refused_usd or quote_usd
+                refused_usd = refused_usd or offer.usd
         if wanted:
-            await self._lease(run, wanted)
+            await self._lease(run, Pool.GENERATE, wanted)
         elif refused_usd and not machine.in_flight:
             reason = f"budget: the next call can cost up to ${refused_usd:.4f}; {machine.money.describe()}"
             run.feed([PauseRequested(now, reason)])
 
-    async def _lease(self, run: ExecutionRun, wanted: Sequence[tuple[Lease, float]]) -> None:
-        """Ask for leases of one pool; what is granted is an intent to act, with its reservation in US dollars."""
-        pool = wanted[0][0].pool
-        by_id = {lease.id: (lease.atom_id, usd) for lease, usd in wanted}
-        granted = await self.leases.try_acquire(pool, list(by_id))
+    async def _lease(self, run: ExecutionRun, pool: Pool, wanted: Mapping[str, tuple[str, float]]) -> None:
+        """Ask for leases; what is granted is an intent to act on an atom, with its reservation in US dollars."""
+        granted = await self.leases.try_acquire(pool, list(wanted))
         now = self.clock.now()
         for lease_id in granted:
-            atom_id, usd = by_id[lease_id]
+            atom_id, usd = wanted[lease_id]
             gateway = run.work.gateway_for(atom_id) if pool is Pool.GENERATE else ""
             run.feed([LeaseGranted(now, pool, atom_id, lease_id, usd, gateway)])
+            run.offers.pop(atom_id, None)
 
     async def _write(self, run: ExecutionRun) -> None:
         if not run.unwritten:
