@@ -86,7 +86,7 @@ class WaveProgress(ExecutionRecord):
 
     def _gate_holds(self, gate: int, tests: Sequence[str]) -> bool:
         """Return whether a gate's tests are still to be awaited. They run only on what is whole, and not in a pause."""
-        broken = self.ended[AtomStatus.FAILED] + self.ended[AtomStatus.BLOCKED]
+        broken = self.ended[AtomStatus.FAILED] - self.waived_atoms + self.ended[AtomStatus.BLOCKED]
         if not tests or broken or gate <= self.gates_passed or gate in self.failed_gates:
             return False
         if self.status is ExecutionStatus.RUNNING and self.acceptance.status is AtomStatus.PENDING:
@@ -109,7 +109,7 @@ class WaveProgress(ExecutionRecord):
         """Send blamed atoms back with what failed above them; those without attempts left stay as they are."""
         limit = self._settings.policy.max_attempts
         records = [self.atoms[atom_id] for atom_id in dict.fromkeys(verdict.blamed) if atom_id in self.atoms]
-        sent = [one for one in records if one.status is AtomStatus.SUCCEEDED and one.attempt < limit]
+        sent = [one for one in records if one.status is AtomStatus.SUCCEEDED and one.attempt_of_round < limit]
         for record in sent:
             self.ended[AtomStatus.SUCCEEDED] -= 1
             self.retried_atoms -= len(record.attempts) > 1
@@ -129,7 +129,8 @@ class WaveProgress(ExecutionRecord):
             record = self.atoms[atom_id]
             if not record.status.ended:
                 self.open_in_wave += 1
-                self._queue_call(record)
+                if record.status is AtomStatus.PENDING:
+                    self._queue_call(record)
 
     def _close_wave(self, at: float) -> Outcome:
         self.wave_times[self.current_wave][1] = at
@@ -141,11 +142,14 @@ class WaveProgress(ExecutionRecord):
         self.status = ExecutionStatus.COMPLETED if self._all_succeeded and accepted else ExecutionStatus.FAILED
         failed, blocked = self.ended[AtomStatus.FAILED], self.ended[AtomStatus.BLOCKED]
         if failed or blocked:
-            self.reason = f"{failed} of {len(self.atoms)} atoms failed, {blocked} blocked by them"
+            self.reason = f"{failed} of {len(self.atoms)} atoms failed, {blocked} blocked by them{self._waived_told()}"
         elif not accepted:
             self.reason = f"every atom passed, but {self._failed_gates_told()} failed"
         self.ended_at = at
         return [c.ExecutionFinished()]
+
+    def _waived_told(self) -> str:
+        return f"; {self.waived_atoms} of them used in spite of it, as somebody decided" if self.waived_atoms else ""
 
     def _failed_gates_told(self) -> str:
         waves = [str(gate) for gate in self.failed_gates if gate != self._acceptance_gate]
