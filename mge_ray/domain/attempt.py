@@ -85,7 +85,7 @@ class AtomRecord:
     reopened: int = 0
     fallback: str | None = None
     attempts_before: int = 0
-    calls_given_up: int = 0
+    calls_set_aside: int = 0
     approval: Approval | None = None
     waived: bool = False
 
@@ -97,7 +97,7 @@ class AtomRecord:
     @property
     def calls_failed(self) -> int:
         """How many calls came to nothing; tells the calls of one attempt apart."""
-        return self.transport_errors + self.calls_given_up
+        return self.transport_errors + self.calls_set_aside
 
     @property
     def approved(self) -> Approval | None:

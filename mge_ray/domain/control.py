@@ -140,7 +140,8 @@ class Control(WaveProgress):
         """Let a failed atom begin a new round; one of a later wave waits until that opens."""
         self._reopen(record)
         record.attempt, record.attempts_before = len(record.attempts) + 1, len(record.attempts)
-        record.tries, record.workers_lost, record.active_s = 1, 0, 0.0
+        record.calls_set_aside += 1  # an answer whose check took too long has made no attempt: its id is not used again
+        record.tries, record.workers_lost, record.active_s, record.answer = 1, 0, 0.0, None
         record.status, record.code, record.cause = AtomStatus.PENDING, None, ""
 
     def _reopen(self, record: AtomRecord) -> None:
@@ -188,7 +189,7 @@ class Control(WaveProgress):
 
     def _give_up_call(self, record: AtomRecord) -> None:
         self._count_call(f"given_up:{Billing.UNKNOWN.value}")
-        record.calls_given_up += 1
+        record.calls_set_aside += 1
         self._lose_spend(record)
 
     def _count_call(self, kind: str) -> None:

@@ -65,6 +65,10 @@ class ExecutionRecord:
         self.paused_at: float | None = None
         self.paused_s = 0.0
 
+    def atom(self, atom_id: str) -> AtomRecord:
+        """Return where one atom stands, to be read only; raise UnknownExecutionError for an id that is not there."""
+        return self._record(atom_id)
+
     @property
     def in_flight(self) -> int:
         """How many calls and checks are under way."""

@@ -159,6 +159,17 @@ def test_an_atom_that_timed_out_is_tried_again_under_a_new_id_with_all_its_time(
     assert run.machine.overdue(now=run.now + 5.0) == []
 
 
+def test_an_atom_whose_check_took_too_long_is_asked_for_again_under_a_new_id():
+    run = driven("a", atom_timeout_s=10.0)
+    first = run.call("a")
+    run.arrive("a")
+    run.check("a")
+    run.time_out("a")
+    hand(run, e.RetryRequested)
+    run.resume()
+    assert run.call("a").call_id != first.call_id
+
+
 def test_work_under_way_in_a_later_wave_goes_on_beside_what_is_opened_again():
     run = driven("a, b -> c, b -> d", **ONE_ATTEMPT)
     run.attempt("a", failed())
