@@ -17,7 +17,8 @@ from mge_ray.execution.execution_service_v2 import ExecutionServiceV2
 from mge_ray.execution.recovery import replay
 from mge_ray.pipeline.plan_file import load_plan
 from mge_ray.pipeline.spec.steps import requirements_stage
-from tests.builders import PASSED, failed, settings
+from mge_ray.wiring.settings import DEFAULT_MODEL
+from tests.builders import PASSED, failed, policy, settings
 from tests.engines import engine, until
 from tests.fakes.llm import ScriptedClient
 from tests.fakes.validator import RuleValidator
@@ -39,9 +40,11 @@ class Stored:
     def url(self) -> str:
         return default_url(self.folder)
 
-    async def start(self, plan=None, **wishes):
+    async def start(self, plan=None):
         plan = plan or load_plan(self.folder / "my-plan" / "plan.yaml")
-        return await self.service.start_plan(plan, settings=settings(simulated=True, **wishes))
+        return await self.service.start_plan(
+            plan, settings=settings(simulated=True, policy=policy(model=DEFAULT_MODEL))
+        )
 
     def machine(self, execution_id):
         return replay(execution_id, load_plan_of(self.url, execution_id), load_events(self.url, execution_id))
