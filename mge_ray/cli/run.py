@@ -341,13 +341,22 @@ def _end(out: Console, request: Request, target: Path, state: ExecutionState, re
         lines.append(
             f"review     {len(report.review)} of low confidence, worst {worst.atom_id}: {worst.reasons[0].text}"
         )
-    partial = "" if report.atoms_succeeded == report.atoms_total else " (partial: stubs stand for what is missing)"
+    if report.edited_atoms or report.used_despite_failure:
+        used = f"{report.used_despite_failure} used despite failures"
+        lines.append(f"by hand    {report.edited_atoms} edited, {used}")
+    whole = report.atoms_succeeded + report.used_despite_failure == report.atoms_total
+    partial = "" if whole else " (partial: stubs stand for what is missing)"
     lines.append(f"project    {target.resolve()}{partial}")
     tests = " ".join(request.plan.acceptance_tests)
     if tests and not partial:
         lines.append(f"try it     cd {target.resolve()} && {sys.executable} -m pytest {tests}")
+    short = str(state.execution_id)[:8]
     if not state.status.ended:
-        lines.append(f"state      kept; go on with `mge-ray resume {str(state.execution_id)[:8]}`")
+        lines.append(f"state      kept; go on with `mge-ray resume {short}`")
+    elif state.status is ExecutionStatus.FAILED:
+        lines.append(
+            f"mend       `mge-ray retry {short}`, or edit and approve atoms by hand; then `mge-ray resume {short}`"
+        )
     out.print("\n".join(lines), markup=False, soft_wrap=True)
 
 

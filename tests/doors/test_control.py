@@ -237,3 +237,31 @@ def test_a_resume_needs_what_was_not_kept_and_refuses_what_does_not_fit(stored, 
         ran = cli(*arguments)
         assert (ran.code, ran.err.count("\n")) == (2, 1), ran
         assert said in ran.err
+
+
+def test_an_owner_that_does_not_answer_is_told_and_the_request_is_withdrawn(stored, cli, monkeypatch):
+    monkeypatch.setattr("mge_ray.cli.change.PATIENCE_S", 0.3)
+
+    async def story():
+        execution_id = await is_driven(stored)
+        ran = await asyncio.to_thread(cli, "cancel", execution_id)
+        assert (ran.code, "does not answer; nothing was changed" in ran.err) == (3, True)
+        await RequestDesk(stored.url, stored.service).look()
+        assert stored.status(execution_id) is ExecutionStatus.RUNNING
+        await stored.service.close()
+
+    asyncio.run(story())
+
+
+def test_an_owner_that_dies_while_it_is_asked_is_not_needed(stored, cli, monkeypatch):
+    monkeypatch.setattr("mge_ray.cli.change.PATIENCE_S", 1.0)
+    monkeypatch.setattr("mge_ray.adapters.journal.readers.HEARTBEAT_TIMEOUT_S", 0.8)
+
+    async def die():
+        execution_id = await is_driven(stored)
+        await stored.service.close()
+        return execution_id
+
+    execution_id = asyncio.run(die())
+    assert cli("cancel", execution_id).code == 0
+    assert stored.status(execution_id) is ExecutionStatus.CANCELLED

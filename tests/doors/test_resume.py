@@ -79,7 +79,7 @@ def meanings(files: dict[str, str]) -> dict[str, str]:
 def test_a_run_that_was_killed_whole_is_resumed_to_the_same_project_and_buys_no_answer_twice(starter):
     folder = starter.parent
     answers = json.loads((starter / "answers.json").read_text())
-    with server(configuration([f"--answers={starter / 'answers.json'}", "--latency=fixed:1"])) as url:
+    with server(configuration([f"--answers={starter / 'answers.json'}", "--latency=fixed:1.5"])) as url:
         run = mge_ray(
             folder,
             url,

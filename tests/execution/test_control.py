@@ -1,5 +1,6 @@
 import asyncio
 import pickle
+from uuid import UUID
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.engines import service, until
 from tests.fakes.llm import QuotingClient, ScriptedClient
 from tests.fakes.validator import RuleValidator
 
+ID = UUID(int=5)
 GOOD, BAD = "good = True\n", "bad\n"
 
 
@@ -51,6 +53,13 @@ async def test_a_pause_now_gives_up_the_calls_in_flight_and_a_resume_makes_them_
     client.gate.set()
     assert (await to_the_end(made, execution_id)).status is ExecutionStatus.COMPLETED
     assert client.atom_ids == ["a", "a"]
+
+
+async def test_an_execution_that_is_about_to_start_can_be_paused():
+    made = service()
+    _, state = await asyncio.gather(made.start_plan(plan("a"), execution_id=ID), made.pause_execution(ID))
+    assert state.status is ExecutionStatus.PAUSED
+    assert kinds(made, ID) == ["execution_started", "pause_requested"]
 
 
 async def test_a_draining_pause_can_be_cut_short_and_pausing_now_twice_changes_nothing():
