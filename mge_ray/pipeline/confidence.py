@@ -145,7 +145,7 @@ def _of_attempts(record: AtomRecord, max_attempts: int) -> list[Reason]:
     rejected = sum(not attempt.verdict.passed for attempt in attempts)
     if rejected:
         points = PER_REJECTED_ATTEMPT * rejected
-        used = len(attempts) >= max_attempts
+        used = len(attempts) - record.attempts_before >= max_attempts
         text = f"{rejected} rejected {'attempt' if rejected == 1 else 'attempts'}"
         text += f", all {max_attempts} allowed ones used" if used else ""
         reasons.append(Reason(points=points + LAST_ATTEMPT_USED * used, text=text))
