@@ -93,7 +93,7 @@ class Control(WaveProgress):
         self._reopen(record)
         attempt = Attempt(
             number=number,
-            call_id="",
+            call_id=f"{self.execution_id}:{record.atom_id}:{number}:by hand",
             settings=BY_HAND,
             code=event.code,
             verdict=event.result,

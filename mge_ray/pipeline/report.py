@@ -143,8 +143,8 @@ def build_report(machine: ExecutionMachine, seen: Observed | None = None) -> Exe
     """Return the report of an execution as it stands; `seen` is its history, where the journal was read."""
     state = execution_state(machine)
     records = list(machine.atoms.values())
-    retried = [record for record in records if len(record.attempts) > 1 and not record.edited_by]
-    won = sum(record.status is AtomStatus.SUCCEEDED for record in retried)
+    retried = [record for record in records if len(record.attempts) > 1]
+    won = sum(record.status is AtomStatus.SUCCEEDED and not record.edited_by for record in retried)
     acceptance = machine.acceptance_result
     return ExecutionReport(
         **_totals(records, state.total_time_seconds, machine.money.spent_usd),
