@@ -153,6 +153,7 @@ class Control(WaveProgress):
 
     def _stand_in(self, wave_id: int, at: float) -> None:
         """Go back to this wave, paused; free what is not blocked any more, and forget the gates from here on."""
+        wave_id = min(wave_id, self.current_wave)  # never forward: an earlier wave may be open again already
         self._free_the_blocked()
         if self.acceptance.status is AtomStatus.READY:
             self.queues.take(Pool.EXECUTE, ACCEPTANCE)

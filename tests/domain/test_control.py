@@ -188,6 +188,20 @@ def test_work_under_way_in_a_later_wave_goes_on_beside_what_is_opened_again():
     assert told(run) == ("completed", "")
 
 
+def test_what_was_opened_again_in_an_earlier_wave_comes_before_what_is_opened_later():
+    run = driven("a -> b, c -> d", **ONE_ATTEMPT)
+    run.attempt("a", failed())
+    run.attempt("c")
+    run.attempt("d")
+    hand(run, e.RetryRequested)
+    edit(run, "d")
+    run.resume()
+    assert run.ready() == ["a"]
+    run.attempt("a")
+    run.attempt("b")
+    assert told(run) == ("completed", "")
+
+
 def test_a_gate_that_failed_for_good_is_run_again_and_may_blame_atoms_once_more():
     run = driven("a", plan_fields=TESTED, **ONE_ATTEMPT)
     run.attempt("a")
