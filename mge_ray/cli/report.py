@@ -36,9 +36,8 @@ def register(app: typer.Typer) -> None:
         ] = None,
         db: DbOption = None,
     ) -> None:
-        """Write the report of any execution, from the journal; no Ray needed."""
-        if not out:
-            raise ReportError("say where to: --out report.html or --out report.json")
+        """Tell which atoms of any execution to look at, and write its report; from the journal, no Ray needed."""
+        out = out or []
         check_reports("--out", out)
         url = database(db)
         stored = load_execution(url, execution_id)
@@ -63,6 +62,8 @@ def _review(made: ExecutionReport) -> list[str]:
         lines.append(f"review     {item.atom_id}, confidence {item.confidence}: {item.reasons[0].text}{done}")
     if len(made.review) > REVIEW_SHOWN:
         lines.append(f"           and {len(made.review) - REVIEW_SHOWN} more")
+    if not lines:
+        return ["review     nothing stands out: no atom is of low confidence"]
     return [*lines, *review_commands(made)]
 
 

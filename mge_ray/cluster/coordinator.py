@@ -202,7 +202,10 @@ class ExecutionCoordinator:
         if stored.driven(time.time()):
             raise StateConflictError(f"execution {execution_id} is driven by {stored.owner}")
         await self._take_up(stored, await self._pool.refresh())
-        return await self._service.resume_execution(execution_id)
+        state = await self._service.get_execution_state(execution_id)
+        if state.status is ExecutionStatus.PAUSED:
+            return await self._service.resume_execution(execution_id)
+        return state
 
     async def pause(self, execution_id: UUID, reason: str = "requested", *, now: bool = False) -> ExecutionState:
         """Stop dispatching; what is in flight finishes and is kept, or (`now`) is given up."""

@@ -137,6 +137,21 @@ def test_a_failed_atom_can_be_tried_again_or_used_as_it_is(stored, cli):
     assert "used in spite of its failure" in cli("retry", execution_id, "--atom", "to_celsius").err
 
 
+def test_the_report_ends_with_the_commands_that_act_on_what_is_to_be_reviewed(stored, cli):
+    execution_id = asyncio.run(has_failed(stored))
+    short = str(execution_id)[:8]
+    assert cli("report", short).out.splitlines()[-2:] == [
+        f"mge-ray approve {short} to_celsius --despite-failures",
+        f"mge-ray edit {short} to_celsius --code FILE",
+    ]
+    cli("approve", short, "to_celsius", "--despite-failures", "--note", "the test is wrong")
+    told = cli("report", short, "--out", "run.html").out
+    assert "used despite its failures, as decided by" in told
+    assert "mge-ray" not in told
+    assert "used despite its failures, as decided by" in (stored.folder / "run.html").read_text()
+    assert "the test is wrong" in cli("status", short, "--atom", "to_celsius").out
+
+
 def test_a_retry_is_journalled_and_told_how_it_goes_on(stored, cli):
     execution_id = asyncio.run(has_failed(stored))
     ran = cli("retry", execution_id, "--atom", "to_celsius")
