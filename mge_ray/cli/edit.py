@@ -22,6 +22,7 @@ from mge_ray.cli.change import (
 )
 from mge_ray.cli.exits import SOME_FAILED
 from mge_ray.cli.options import DbOption
+from mge_ray.cli.run_options import stored_options
 from mge_ray.domain.events import CodeEdited, Event
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.validation import ValidationResult
@@ -43,7 +44,7 @@ def edit(
     atom: AtomArgument,
     code: Annotated[Path, typer.Option(help="File with the atom's code, as the model would have answered it.")],
     sandbox: Annotated[
-        str | None, typer.Option(help="Isolation: bubblewrap, namespaces, restricted or none. [strongest]")
+        str | None, typer.Option(help="Isolation: bubblewrap, namespaces, restricted or none. [the run's own]")
     ] = None,
     db: DbOption = None,
 ) -> None:
@@ -55,7 +56,7 @@ def edit(
     machine = machine_of(url, stored.execution_id)
     check_atom(machine.atom(atom), CodeEdited)
     candidate = candidate_of(machine, atom, text)
-    verdict = _judged(url, candidate, level)
+    verdict = _judged(url, candidate, level or stored_options(stored).sandbox)
     if not verdict.passed:
         typer.echo(f"mge-ray: {EditRefusedError(atom, verdict)}", err=True)
         raise typer.Exit(SOME_FAILED)
