@@ -98,5 +98,7 @@ def _judged(url: str, candidate: Candidate, level: str | None) -> ValidationResu
     judge = validator(EngineConfig(engine_id="by hand", db_url=url, sandbox_level=level))
     try:
         return judge.judge(candidate)
+    except RuntimeError as error:  # what a sandbox raises that cannot run at all
+        raise ControlError(f"the code could not be checked, so nothing was changed: {error}") from error
     finally:
         judge.close()
