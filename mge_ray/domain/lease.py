@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from mge_ray.domain.concurrency import Pool
 
 DEFAULT_PRIORITY = 5
 LOWEST_PRIORITY, HIGHEST_PRIORITY = 0, 10
+_POOLS = frozenset(pool.value for pool in Pool)
 _FAMILY = re.compile(r"^claude-(?:(?P<early>\d+)[-.].*?)?(?P<family>[a-z]+)(?:-(?P<major>\d+))?")
 
 
@@ -27,10 +29,11 @@ class Lease(NamedTuple):
         return f"{self.execution}:{self.pool.value}:{self.priority}:{self.model_class}:{self.atom_id}"
 
 
+@lru_cache(maxsize=4_096)
 def read_lease(lease_id: str) -> Lease:
     """Return what an id says; one of another form belongs to whatever stands before its first colon."""
     parts = lease_id.split(":", 4)
-    if len(parts) == len(Lease._fields) and parts[2].isdecimal() and parts[1] in {pool.value for pool in Pool}:
+    if len(parts) == len(Lease._fields) and parts[2].isdecimal() and parts[1] in _POOLS:
         execution, pool, priority, model_class, atom_id = parts
         return Lease(execution, Pool(pool), atom_id, model_class, min(int(priority), HIGHEST_PRIORITY))
     return Lease(parts[0], Pool.GENERATE, lease_id)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from mge_ray.adapters.ruff_format import format_project
 from mge_ray.adapters.sandbox.model import CheckRequest, SandboxRecord
 from mge_ray.adapters.validator.blame import MOST_BLAMED, Places, suspects
 from mge_ray.adapters.validator.lint import ruff_findings
@@ -41,7 +42,7 @@ class Project:
     def assembled(cls, plan: Masterplan, codes: Mapping[str, str], wave_id: int) -> Project:
         """Put the code in place; raises PlanError where it does not fit."""
         atoms = [atom for atom in plan.atoms if atom.id in codes]
-        files = assemble(plan, codes)
+        files = format_project(plan, codes, assemble(plan, codes)).files  # what is judged is what will be written
         modules = tuple(dict.fromkeys(atom.file for atom in atoms))
         return cls(plan, files, modules, Places(atoms, files), wave_id)
 

@@ -1,0 +1,120 @@
+"""Drawn executions in virtual time: what must hold, holds; and whoever removes a safeguard is found out."""
+
+from __future__ import annotations
+
+import pytest
+
+from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.cost import CostGuardrails
+from mge_ray.domain.execution_record import ExecutionRecord
+from mge_ray.domain.machine import ExecutionMachine
+from mge_ray.domain.queues import ReadyQueues
+from mge_ray.domain.throttle import SharedLeases
+from mge_ray.domain.waves import WaveProgress
+from mge_ray.execution import wave_executor
+from mge_ray.execution.wave_executor import WaveExecutor
+from tests.simulation.scenario import simulate
+
+SEEDS_TO_FIND_A_FAULT = 300
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_drawn_executions_keep_every_promise(block):
+    for seed in range(block * 30, block * 30 + 30):
+        try:
+            simulate(seed)
+        except BaseException as error:
+            raise AssertionError(f"seed {seed} fails: python -m tests.simulation --seed {seed}") from error
+
+
+def refund_what_is_lost(patch):
+    """A call that vanished is taken for one that billed nothing."""
+    patch.setattr(CostGuardrails, "lose", CostGuardrails.refund)
+
+
+def keep_a_lease(patch):
+    """One lease in some is not given back."""
+    release = SharedLeases.release
+
+    def forgetful(self, lease_ids):
+        release(self, [lease_id for lease_id in lease_ids if not lease_id.endswith("a3")])
+
+    patch.setattr(SharedLeases, "release", forgetful)
+
+
+def act_before_the_journal(patch):
+    """Calls are made, and only then written down."""
+    write = WaveExecutor._write
+
+    async def hasty(self, run):
+        wave_executor._act(run)
+        await write(self, run)
+
+    patch.setattr(WaveExecutor, "_write", hasty)
+
+
+def dispatch_twice(patch):
+    """What has been taken is still there to be taken, and nothing else objects."""
+    take = ReadyQueues.take
+
+    def keep(self, pool, atom_id):
+        if pool is not Pool.GENERATE:
+            take(self, pool, atom_id)
+
+    patch.setattr(ReadyQueues, "take", keep)
+    patch.setattr(ExecutionMachine, "_expect", lambda _self, _record, _event: None)
+
+
+def buy_again_after_a_restart(patch):
+    """A new life of the coordinator gives its calls new names, so no gateway knows them."""
+    preview = ExecutionRecord.preview
+
+    def renamed(self, atom_id, *, gateway=""):
+        command = preview(self, atom_id, gateway=gateway)
+        if gateway and self.atoms[atom_id].in_flight:
+            object.__setattr__(command, "call_id", f"{command.call_id}:again")
+        return command
+
+    patch.setattr(ExecutionRecord, "preview", renamed)
+
+
+def spend_beyond_the_limit(patch):
+    """The limit is asked for and not heeded."""
+    patch.setattr(CostGuardrails, "fits", lambda _self, _usd: True)
+
+
+def begin_a_wave_early(patch):
+    """The next wave opens while one atom of this one is still open."""
+
+    def advance(self, at, original=WaveProgress._advance):
+        self.open_in_wave -= self.open_in_wave == 1 and self.current_wave > 0
+        return original(self, at)
+
+    patch.setattr(WaveProgress, "_advance", advance)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        refund_what_is_lost,
+        keep_a_lease,
+        act_before_the_journal,
+        dispatch_twice,
+        buy_again_after_a_restart,
+        spend_beyond_the_limit,
+        begin_a_wave_early,
+    ],
+    ids=lambda plant: plant.__name__,
+)
+def test_a_planted_fault_is_found(plant, monkeypatch):
+    plant(monkeypatch)
+    assert first_failing_seed() is not None
+
+
+def first_failing_seed():
+    for seed in range(SEEDS_TO_FIND_A_FAULT):
+        try:
+            simulate(seed)
+        except Exception:  # noqa: BLE001  # whoever notices, in the engine or in the world around it
+            return seed
+    return None
