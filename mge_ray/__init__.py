@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mge_ray.domain.state import AtomState, AtomStatus, ExecutionState, ExecutionStatus, WaveState
     from mge_ray.domain.validation import Severity, ValidationIssue, ValidationResult
     from mge_ray.execution.execution_service_v2 import ExecutionServiceV2
+    from mge_ray.execution.requests import EditRefusedError
     from mge_ray.execution.results import ExecutionResult
     from mge_ray.execution.retry_orchestrator import RetryOrchestrator
     from mge_ray.execution.wave_executor import WaveExecutor
@@ -34,6 +35,7 @@ _HOMES = {
     "AtomicValidator": "adapters.atomic_validator",
     "AttemptPolicy": "domain.retry",
     "Complexity": "domain.atom",
+    "EditRefusedError": "execution.requests",
     "EnhancedAnthropicClient": "adapters.anthropic_client",
     "ExecutionMachine": "domain.machine",
     "ExecutionResult": "execution.results",
@@ -60,6 +62,7 @@ __all__ = [
     "AtomicValidator",
     "AttemptPolicy",
     "Complexity",
+    "EditRefusedError",
     "EnhancedAnthropicClient",
     "ExecutionMachine",
     "ExecutionResult",

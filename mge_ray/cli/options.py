@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mge_ray.adapters.journal import default_url, normalise_url
+from mge_ray.adapters.journal import default_url, normalise_url, upgrade
 from mge_ray.domain.errors import MgeRayError
 
 PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="Plan file, YAML or JSON (see `mge-ray schema`).")]
@@ -44,3 +44,9 @@ def database(db: str | None) -> str:
     if not db:
         return default_url(Path.cwd())
     return normalise_url(db if "://" in db else f"sqlite:///{Path(db).absolute()}")
+
+
+def upgrade_if_there(url: str) -> None:
+    """Bring an existing database to this version's schema; make none."""
+    if not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).exists():
+        upgrade(url)

@@ -14,10 +14,11 @@ from mge_ray.cli.options import DbOption, check_folder, database
 from mge_ray.domain.errors import MgeRayError
 from mge_ray.pipeline.html_report import render
 from mge_ray.pipeline.observed import Observed, observe
-from mge_ray.pipeline.report import ExecutionReport, build_report
+from mge_ray.pipeline.report import ExecutionReport, build_report, review_commands
 
 PAGES = {".html", ".htm"}
 DATA = ".json"
+REVIEW_SHOWN = 10
 
 
 class ReportError(MgeRayError):
@@ -35,9 +36,8 @@ def register(app: typer.Typer) -> None:
         ] = None,
         db: DbOption = None,
     ) -> None:
-        """Write the report of any execution, from the journal; no Ray needed."""
-        if not out:
-            raise ReportError("say where to: --out report.html or --out report.json")
+        """Tell which atoms of any execution to look at, and write its report; from the journal, no Ray needed."""
+        out = out or []
         check_reports("--out", out)
         url = database(db)
         stored = load_execution(url, execution_id)
@@ -50,6 +50,21 @@ def register(app: typer.Typer) -> None:
             except OSError as error:
                 raise ReportError(f"{path} could not be written: {error.strerror}") from None
             typer.echo(f"{path.resolve()}")
+        for line in _review(made):
+            typer.echo(line)
+
+
+def _review(made: ExecutionReport) -> list[str]:
+    """Return the atoms to look at and, at the end, what acts on them."""
+    lines = []
+    for item in made.review[:REVIEW_SHOWN]:
+        done = f" [{item.reviewed}]" if item.reviewed else ""
+        lines.append(f"review     {item.atom_id}, confidence {item.confidence}: {item.reasons[0].text}{done}")
+    if len(made.review) > REVIEW_SHOWN:
+        lines.append(f"           and {len(made.review) - REVIEW_SHOWN} more")
+    if not lines:
+        return ["review     nothing stands out: no atom is of low confidence"]
+    return [*lines, *review_commands(made)]
 
 
 def check_reports(option: str, paths: list[Path]) -> None:

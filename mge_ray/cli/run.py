@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -25,6 +26,7 @@ from mge_ray.cli.on_ray import Interrupts, RunError, open_on_ray
 from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption, check_folder, database
 from mge_ray.cli.project_output import target_of, write_output
 from mge_ray.cli.report import check_reports, write_reports
+from mge_ray.cli.run_options import options_of
 from mge_ray.cli.screen import RunScreen, print_summary
 from mge_ray.domain.errors import StateConflictError
 from mge_ray.domain.events import ExecutionSettings
@@ -122,7 +124,7 @@ def register(app: typer.Typer) -> None:
         request = make_request(
             loaded,
             source=plan,
-            out=out or Path("out") / _slug(spec.title if spec else loaded.name),
+            out=out or Path("out") / slug(spec.title if spec else loaded.name),
             reports=tuple(report or ()),
             simulated=simulated,
             live=live,
@@ -202,7 +204,7 @@ def make_request(
         sandbox_level=sandbox,
         driver_pid=None if address else os.getpid(),
     )
-    _check_money(config, model, escalation_model)
+    check_money(config, model, escalation_model)
     if live and not any(os.environ.get(name) for name in SECRETS):
         raise RunError("--live needs a key: set ANTHROPIC_API_KEY in the environment")
     settings = ExecutionSettings(
@@ -217,12 +219,12 @@ def make_request(
     return Request(plan, out or Path("out"), reports, config, settings, server, address, sandbox, as_json)
 
 
-def execute(request: Request) -> int:
-    """Run to the end and return the exit code."""
+def execute(request: Request, execution_id: UUID | None = None) -> int:
+    """Run to the end, from the start or from where a stored execution stands; return the exit code."""
     screen = console(stderr=request.as_json)
     with ExitStack() as stack:
         engine, config, interrupts = stack.enter_context(open_on_ray(request, screen))
-        state, report, codes = follow(engine, request, config, screen, interrupts)
+        state, report, codes = follow(engine, request, config, screen, interrupts, execution_id)
     with Interrupts():  # what was bought is written, whoever is impatient
         return finish(screen, request, state, report, codes)
 
@@ -244,10 +246,18 @@ def finish(
 
 
 def follow(
-    engine: EngineClient, request: Request, config: EngineConfig, out: Console, interrupts: Interrupts
+    engine: EngineClient,
+    request: Request,
+    config: EngineConfig,
+    out: Console,
+    interrupts: Interrupts,
+    execution_id: UUID | None = None,
 ) -> tuple[ExecutionState, ExecutionReport, dict[str, str]]:
-    """Start the request's plan and show it until nothing is in flight and nothing may start."""
-    execution_id = engine.start(request.plan, request.settings)
+    """Start the request's plan, or take a stored execution up, and show it until nothing may happen any more."""
+    if execution_id is None:
+        execution_id = engine.start(request.plan, request.settings, run_options=options_of(request))
+    else:
+        engine.take_up(execution_id)
     if not request.as_json:
         _header(out, request, config, str(execution_id))
     since, paused = 0, False
@@ -271,7 +281,8 @@ def _settled(state: ExecutionState, *, driving: bool) -> bool:
     return not driving and state.status is not ExecutionStatus.RUNNING
 
 
-def _check_money(config: EngineConfig, *models: str | None) -> None:
+def check_money(config: EngineConfig, *models: str | None) -> None:
+    """Raise UnknownPriceError, with advice, for a model without a price."""
     for text in config.prices:
         parse_price(text)
     prices = price_table(config)
@@ -319,13 +330,22 @@ def _end(out: Console, request: Request, target: Path, state: ExecutionState, re
         lines.append(
             f"review     {len(report.review)} of low confidence, worst {worst.atom_id}: {worst.reasons[0].text}"
         )
-    missing = f" (partial: {report.atoms_total - report.atoms_succeeded} of {report.atoms_total} atoms are missing)"
+    if report.edited_atoms or report.used_despite_failure:
+        used = f"{report.used_despite_failure} used despite failures"
+        lines.append(f"by hand    {report.edited_atoms} edited, {used}")
+    absent = report.atoms_total - report.atoms_succeeded - report.used_despite_failure
+    missing = f" (partial: {absent} of {report.atoms_total} atoms are missing)"
     lines.append(f"project    {target.resolve()}{missing if report.partial else ''}")
     tests = " ".join(request.plan.acceptance_tests)
     if tests and not report.partial:
         lines.append(f"try it     cd {target.resolve()} && {sys.executable} -m pytest {tests}")
+    short = str(state.execution_id)[:8]
     if not state.status.ended:
-        lines.append(f"state      kept; see `mge-ray status {str(state.execution_id)[:8]}`")
+        lines.append(f"state      kept; go on with `mge-ray resume {short}`")
+    elif state.status is ExecutionStatus.FAILED:
+        lines.append(
+            f"mend       `mge-ray retry {short}`, or edit and approve atoms by hand; then `mge-ray resume {short}`"
+        )
     out.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
@@ -335,5 +355,6 @@ def _shown(url: str) -> str:
     return shown_url(url)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """Return a name as a folder's."""
     return "".join(ch if ch.isalnum() else "-" for ch in name.lower()).strip("-")[:60] or "plan"

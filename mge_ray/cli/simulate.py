@@ -50,20 +50,34 @@ def configured(
             f"the simulated server needs answers, and {answers} does not exist; name them with --answers"
         )
     wrong = wrong or plan.parent / "wrong_answers.json"
-    flags = [f"--answers={answers.resolve()}", f"--latency={latency}", f"--seed={seed}"]
-    if wrong.exists():
-        flags.append(f"--wrong-answers={wrong.resolve()}")
-    for fault in faults:
-        name, separator, rate = fault.partition("=")
-        if not separator:
-            raise SimulatorError(f"--fault {fault!r} is not NAME=RATE, such as wrong=0.2")
-        rates = {n.removeprefix("rate_"): n for n in SimulatorConfig.__dataclass_fields__ if n.startswith("rate_")}
-        known = {**rates, **{n: n for n in ("storm_s", "storm_share", "stall_s", "retry_after_s")}}
-        field_name = known.get(name.replace("-", "_"))
-        if field_name is None or not _is_number(rate):
-            raise SimulatorError(f"--fault {fault!r} is not NAME=NUMBER with a name of {', '.join(known)}")
-        flags.append(f"--{field_name.replace('_', '-')}={rate}")
-    return configuration(flags)
+    return configuration(flags(answers, wrong if wrong.exists() else None, faults, latency, seed))
+
+
+def flags(
+    answers: Path | None, wrong: Path | None, faults: list[str], latency: str | None, seed: int | None
+) -> list[str]:
+    """Return the server's own flags for what was told; raise SimulatorError with one line for a wrong fault."""
+    given = {
+        "answers": answers and answers.resolve(),
+        "wrong-answers": wrong and wrong.resolve(),
+        "latency": latency,
+        "seed": seed,
+    }
+    return [f"--{name}={value}" for name, value in given.items() if value is not None] + [
+        _fault_flag(fault) for fault in faults
+    ]
+
+
+def _fault_flag(fault: str) -> str:
+    name, separator, rate = fault.partition("=")
+    if not separator:
+        raise SimulatorError(f"--fault {fault!r} is not NAME=RATE, such as wrong=0.2")
+    rates = {n.removeprefix("rate_"): n for n in SimulatorConfig.__dataclass_fields__ if n.startswith("rate_")}
+    known = {**rates, **{n: n for n in ("storm_s", "storm_share", "stall_s", "retry_after_s")}}
+    field_name = known.get(name.replace("-", "_"))
+    if field_name is None or not _is_number(rate):
+        raise SimulatorError(f"--fault {fault!r} is not NAME=NUMBER with a name of {', '.join(known)}")
+    return f"--{field_name.replace('_', '-')}={rate}"
 
 
 def _is_number(text: str) -> bool:

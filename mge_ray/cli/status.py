@@ -13,6 +13,7 @@ from rich.table import Table
 from mge_ray.adapters.journal import StoredExecution, list_executions, load_events, load_execution, load_plan_of
 from mge_ray.cli.console import console
 from mge_ray.cli.options import DbOption, JsonOption, database
+from mge_ray.domain.state import ExecutionStatus
 from mge_ray.execution.recovery import replay
 from mge_ray.pipeline.report import ExecutionReport, build_report
 
@@ -105,6 +106,11 @@ def _print_status(stored: StoredExecution, report: ExecutionReport) -> None:
     for atom in report.atoms:
         if atom.cause:
             out.print(f"{atom.status.value:9}  {atom.atom_id}: {atom.cause}", markup=False)
+    short, waits = str(stored.execution_id)[:8], stored.status is ExecutionStatus.PAUSED
+    if waits or stored.interrupted(time.time()):
+        out.print(f"go on      mge-ray resume {short}", markup=False)
+    elif stored.status is ExecutionStatus.FAILED:
+        out.print(f"mend       mge-ray retry {short}, or edit and approve single atoms", markup=False)
 
 
 def _missing(report: ExecutionReport) -> str:
@@ -117,9 +123,16 @@ def _print_atom(report: ExecutionReport, atom_id: str) -> None:
         raise typer.BadParameter(f"the execution has no atom {atom_id!r}")
     out = console()
     out.print(f"atom       {found.atom_id} (wave {found.wave_id})\nstatus     {found.status.value} {found.cause}")
+    if found.approved_by:
+        how = "used despite its failures, as decided by" if found.used_despite_failure else "approved by"
+        note = f": {found.approval_note}" if found.approval_note else ""
+        out.print(f"by hand    {how} {found.approved_by}{note}", markup=False)
     for attempt in found.attempts:
         how = "" if attempt.temperature is None else f" at {attempt.temperature}"
         how = how if attempt.effort is None else f" with {attempt.effort} effort"
+        if attempt.by:
+            out.print(f"attempt {attempt.number}  written by {attempt.by}: passed", markup=False)
+            continue
         verdict = "passed" if attempt.passed else f"failed at {attempt.failed_level}: {attempt.first_error}"
         out.print(f"attempt {attempt.number}  {attempt.model}{how}, ${attempt.cost_usd:.4f}: {verdict}")
 

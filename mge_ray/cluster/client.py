@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from mge_ray.pipeline.report import ExecutionReport
 
 RESTART_PATIENCE_S = 60.0
 RESTART_POLL_S = 0.2
+ASKED_ONCE = frozenset({"start", "retry", "edit", "approve"})
 
 
 class EngineClient:
@@ -27,19 +29,49 @@ class EngineClient:
     def __init__(self, coordinator: Handle) -> None:
         self._coordinator = coordinator
 
-    def start(self, plan: Masterplan, settings: ExecutionSettings, execution_id: UUID | None = None) -> UUID:
-        """Start an execution; return its id once its start is journalled."""
-        started: UUID = self._call("start", plan, settings, execution_id)
+    def start(
+        self,
+        plan: Masterplan,
+        settings: ExecutionSettings,
+        execution_id: UUID | None = None,
+        run_options: str | None = None,
+    ) -> UUID:
+        """Start an execution; return its id once its start is journalled. `run_options` are kept for a resume."""
+        started: UUID = self._call("start", plan, settings, execution_id, run_options)
         return started
 
-    def pause(self, execution_id: UUID, reason: str = "requested") -> ExecutionState:
-        """Stop dispatching; what is in flight finishes and is kept."""
-        state: ExecutionState = self._call("pause", execution_id, reason)
+    def take_up(self, execution_id: UUID) -> ExecutionState:
+        """Go on with an execution from the journal, whoever had it."""
+        state: ExecutionState = self._call("take_up", execution_id)
+        return state
+
+    def pause(self, execution_id: UUID, reason: str = "requested", *, now: bool = False) -> ExecutionState:
+        """Stop dispatching; what is in flight finishes and is kept, or (`now`) is given up."""
+        state: ExecutionState = self._call("pause", execution_id, reason, now=now)
         return state
 
     def resume(self, execution_id: UUID) -> ExecutionState:
         """Go on."""
         state: ExecutionState = self._call("resume", execution_id)
+        return state
+
+    def retry(self, execution_id: UUID, atom_ids: Sequence[str] = ()) -> ExecutionState:
+        """Grant failed atoms, all or those named, new attempts; the execution is paused after that."""
+        state: ExecutionState = self._call("retry", execution_id, tuple(atom_ids))
+        return state
+
+    def edit(self, execution_id: UUID, atom_id: str, code: str, by: str) -> ExecutionState:
+        """Give an atom code written by hand; raise EditRefusedError if it does not pass its check."""
+        state: ExecutionState = self._call("edit", execution_id, atom_id, code, by)
+        return state
+
+    def approve(
+        self, execution_id: UUID, atom_id: str, by: str, note: str = "", *, despite_failures: bool = False
+    ) -> ExecutionState:
+        """Say that a person has looked at an atom's code, or that a failed one's is to be used."""
+        state: ExecutionState = self._call(
+            "approve", execution_id, atom_id, by, note, despite_failures=despite_failures
+        )
         return state
 
     def cancel(self, execution_id: UUID, reason: str = "requested") -> ExecutionState:
@@ -101,12 +133,12 @@ class EngineClient:
         """Stop driving and close the journal."""
         self._call("close")
 
-    def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401  # each caller knows
-        """Call the coordinator; while it restarts, ask again, since asking twice changes nothing (but for a start)."""
-        deadline = time.monotonic() + (0.0 if method == "start" else RESTART_PATIENCE_S)
+    def _call(self, method: str, *arguments: object, **named: object) -> Any:  # noqa: ANN401  # each caller knows
+        """Call the coordinator; while it restarts, ask again, unless asking twice may do more than asking once."""
+        deadline = time.monotonic() + (0.0 if method in ASKED_ONCE else RESTART_PATIENCE_S)
         while True:
             try:
-                return ray.get(getattr(self._coordinator, method).remote(*arguments))
+                return ray.get(getattr(self._coordinator, method).remote(*arguments, **named))
             except ActorUnavailableError as error:
                 if time.monotonic() >= deadline:
                     raise EngineUnavailableError("the engine is restarting; ask again in a few seconds") from error

@@ -9,29 +9,40 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import ray
 
-from mge_ray.adapters.journal import SqlJournal, StoredExecution, list_executions, load_events, load_plan_of
+from mge_ray.adapters.journal import (
+    SqlJournal,
+    StoredExecution,
+    list_executions,
+    load_events,
+    load_execution,
+    load_plan_of,
+)
 from mge_ray.adapters.prometheus_metrics import PrometheusMetrics
 from mge_ray.cluster.atom_task import ClusterValidator
 from mge_ray.cluster.concurrency_controller import Handle, RayLeases
 from mge_ray.cluster.dispatch import RayWork
 from mge_ray.cluster.llm_gateway import LLMGatewayPool
 from mge_ray.cluster.memory import settle
+from mge_ray.cluster.request_desk import RequestDesk
 from mge_ray.domain.commands import Notice
-from mge_ray.domain.errors import MgeRayError
-from mge_ray.domain.events import ExecutionSettings
+from mge_ray.domain.errors import MgeRayError, StateConflictError
+from mge_ray.domain.events import ExecutionSettings, ResumeRequested
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.progress import wave_state
 from mge_ray.domain.state import AtomState, ExecutionState, ExecutionStatus, WaveState
 from mge_ray.execution.defaults import SystemClock
-from mge_ray.execution.execution_service_v2 import ExecutionServiceV2
+from mge_ray.execution.execution_service_v2 import ExecutionServiceV2, Watch
+from mge_ray.execution.ports import StaleEpochError
+from mge_ray.execution.requests import check_state
 from mge_ray.execution.retry_orchestrator import RetryOrchestrator
 from mge_ray.execution.wave_executor import WaveExecutor
 from mge_ray.pipeline.report import ExecutionReport, build_report
@@ -81,7 +92,9 @@ class ExecutionCoordinator:
         self._notices: dict[UUID, deque[tuple[int, Notice]]] = {}
         self._told = 0
         settle()
-        self._ready = asyncio.get_running_loop().create_task(self._begin())
+        loop = asyncio.get_running_loop()
+        self._ready = loop.create_task(self._begin())
+        self._listening = loop.create_task(RequestDesk(config.db_url, self._service).listen())
 
     # ---- life -----------------------------------------------------------------------------------------------------
 
@@ -96,18 +109,29 @@ class ExecutionCoordinator:
         stored = await asyncio.to_thread(list_executions, url, STORED_EXECUTIONS_LOOKED_AT)
         for execution in stored:
             if execution.control_address == mine and not execution.status.ended:
-                await self._take_up(execution, live)
+                try:
+                    await self._take_up(execution, live)
+                except MgeRayError:
+                    _log.exception("execution %s is set aside: its journal leads nowhere", execution.execution_id)
 
     async def _take_up(self, stored: StoredExecution, live: tuple[str, ...]) -> None:
         execution_id = stored.execution_id
-        try:
-            plan = await asyncio.to_thread(load_plan_of, self._config.db_url, execution_id)
-            events = await asyncio.to_thread(load_events, self._config.db_url, execution_id)
-            await self._service.recover_execution(
-                execution_id, plan, events, settings=stored.settings, live_gateways=live
-            )
-        except MgeRayError:
-            _log.exception("execution %s is set aside: its journal leads nowhere", execution_id)
+        plan = await asyncio.to_thread(load_plan_of, self._config.db_url, execution_id)
+        events = await asyncio.to_thread(load_events, self._config.db_url, execution_id)
+        watch = self._watch(execution_id)
+        await self._service.recover_execution(
+            execution_id, plan, events, settings=stored.settings, live_gateways=live, watch=watch
+        )
+        await self._journal.set_control_address(execution_id, self._service.epoch(execution_id), self._control_address)
+
+    def _watch(self, execution_id: UUID) -> Watch:
+        notices = self._notices[execution_id] = deque(maxlen=NOTICES_KEPT)
+
+        def watch(notice: Notice) -> None:
+            self._told += 1
+            notices.append((self._told, notice))
+
+        return watch
 
     def _watch_driver(self, pid: int) -> None:
         try:
@@ -144,34 +168,76 @@ class ExecutionCoordinator:
 
     async def close(self) -> None:
         """Stop driving and close the journal."""
+        self._listening.cancel()
         await self._service.close()
         self._journal.close()
 
     # ---- executions -----------------------------------------------------------------------------------------------
 
-    async def start(self, plan: Masterplan, settings: ExecutionSettings, execution_id: UUID | None = None) -> UUID:
-        """Start an execution; return its id once its start is journalled."""
+    async def start(
+        self,
+        plan: Masterplan,
+        settings: ExecutionSettings,
+        execution_id: UUID | None = None,
+        run_options: str | None = None,
+    ) -> UUID:
+        """Start an execution; return its id once its start is journalled. `run_options` are kept for a resume."""
         await self._ready
-        notices: deque[tuple[int, Notice]] = deque(maxlen=NOTICES_KEPT)
-
-        def watch(notice: Notice) -> None:
-            self._told += 1
-            notices.append((self._told, notice))
-
-        execution_id = await self._service.start_plan(plan, settings=settings, execution_id=execution_id, watch=watch)
-        self._notices[execution_id] = notices
+        execution_id = execution_id or uuid4()
+        watch = self._watch(execution_id)
+        await self._service.start_plan(plan, settings=settings, execution_id=execution_id, watch=watch)
         await self._journal.set_control_address(execution_id, 1, self._control_address)
+        if run_options is not None:
+            await self._journal.set_run_options(execution_id, 1, run_options)
         return execution_id
 
-    async def pause(self, execution_id: UUID, reason: str = "requested") -> ExecutionState:
-        """Stop dispatching; what is in flight finishes and is kept."""
+    async def take_up(self, execution_id: UUID) -> ExecutionState:
+        """Go on with an execution from the journal, whoever had it; raise StateConflictError if somebody drives it."""
         await self._ready
-        return await self._service.pause_execution(execution_id, reason=reason)
+        if execution_id in self._service.execution_ids and self._service.is_driven(execution_id):
+            return await self._service.resume_execution(execution_id)
+        stored = await asyncio.to_thread(load_execution, self._config.db_url, execution_id)
+        if stored.status.ended:
+            check_state(execution_id, stored.status, ResumeRequested)
+        if stored.driven(time.time()):
+            raise StateConflictError(f"execution {execution_id} is driven by {stored.owner}")
+        await self._take_up(stored, await self._pool.refresh())
+        state = await self._service.get_execution_state(execution_id)
+        if state.status is ExecutionStatus.PAUSED:
+            return await self._service.resume_execution(execution_id)
+        return state
+
+    async def pause(self, execution_id: UUID, reason: str = "requested", *, now: bool = False) -> ExecutionState:
+        """Stop dispatching; what is in flight finishes and is kept, or (`now`) is given up."""
+        await self._ready
+        return await self._service.pause_execution(execution_id, reason=reason, now=now)
 
     async def resume(self, execution_id: UUID) -> ExecutionState:
-        """Go on."""
+        """Go on, also where somebody else has changed the execution since."""
         await self._ready
-        return await self._service.resume_execution(execution_id)
+        try:
+            return await self._service.resume_execution(execution_id)
+        except StaleEpochError:
+            return await self.take_up(execution_id)
+
+    async def retry(self, execution_id: UUID, atom_ids: Sequence[str] = ()) -> ExecutionState:
+        """Grant failed atoms, all or those named, new attempts; the execution is paused after that."""
+        await self._ready
+        return await self._service.retry_execution(execution_id, atom_ids)
+
+    async def edit(self, execution_id: UUID, atom_id: str, code: str, by: str) -> ExecutionState:
+        """Give an atom code written by hand, if it passes its check; the execution is paused after that."""
+        await self._ready
+        return await self._service.edit_atom(execution_id, atom_id, code, by=by)
+
+    async def approve(
+        self, execution_id: UUID, atom_id: str, by: str, note: str = "", *, despite_failures: bool = False
+    ) -> ExecutionState:
+        """Say that a person has looked at an atom's code, or that a failed one's is to be used."""
+        await self._ready
+        return await self._service.approve_atom(
+            execution_id, atom_id, by=by, note=note, despite_failures=despite_failures
+        )
 
     async def cancel(self, execution_id: UUID, reason: str = "requested") -> ExecutionState:
         """End the execution now."""

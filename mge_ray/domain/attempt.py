@@ -12,7 +12,10 @@ from mge_ray.domain.validation import ValidationResult
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try with an answer and a verdict. `latency_s` is the call's, `check_s` the validator's time in seconds."""
+    """One try with an answer and a verdict. `latency_s` is the call's, `check_s` the validator's time in seconds.
+
+    `by` is empty, or names the person who wrote the code.
+    """
 
     number: int
     call_id: str
@@ -23,6 +26,17 @@ class Attempt:
     stop_reason: StopReason
     latency_s: float
     check_s: float
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Somebody has looked at an atom's code, when it had had `attempts_seen` attempts."""
+
+    by: str
+    note: str
+    at: float
+    attempts_seen: int
 
 
 @dataclass(slots=True)
@@ -44,6 +58,8 @@ class AtomRecord:
     `reopened` counts how often a failure above the atom sent it back after it was accepted, and `fallback` is the code
     that was accepted then. `waits_for` is the dependency that is open again, `rechecks` the indices of attempts whose
     code is checked again because such a dependency has new code, the one in hand first.
+    `attempts_before` are those that do not count against the limit any more: a person granted new ones, or wrote some.
+    `waived` says that its code is used although it failed.
     """
 
     atom_id: str
@@ -71,6 +87,36 @@ class AtomRecord:
     fallback: str | None = None
     waits_for: str = ""
     rechecks: list[int] = field(default_factory=list)
+    attempts_before: int = 0
+    calls_set_aside: int = 0
+    approval: Approval | None = None
+    waived: bool = False
+
+    @property
+    def attempt_of_round(self) -> int:
+        """The number of the attempt among those that the limit counts, from 1."""
+        return self.attempt - self.attempts_before
+
+    @property
+    def calls_failed(self) -> int:
+        """How many calls came to nothing; tells the calls of one attempt apart."""
+        return self.transport_errors + self.calls_set_aside
+
+    @property
+    def approved(self) -> Approval | None:
+        """The approval, while it is of the code that the atom has."""
+        approval = self.approval
+        return approval if approval is not None and approval.attempts_seen == len(self.attempts) else None
+
+    @property
+    def edited_by(self) -> str:
+        """Who wrote the code that the atom has; empty where the model did."""
+        return next((one.by for one in reversed(self.attempts) if one.code and one.code == self.code), "")
+
+    @property
+    def holds_up_others(self) -> bool:
+        """True where nothing that rests on this atom can be made."""
+        return self.status is AtomStatus.BLOCKED or (self.status is AtomStatus.FAILED and not self.waived)
 
     @property
     def in_flight(self) -> bool:

@@ -31,7 +31,7 @@ class Blame(ExecutionRecord):
         return bool(sent)
 
     def _may_be_sent_back(self, record: AtomRecord) -> bool:
-        return record.status is AtomStatus.SUCCEEDED and record.attempt < self._settings.policy.max_attempts
+        return record.status is AtomStatus.SUCCEEDED and record.attempt_of_round < self._settings.policy.max_attempts
 
     def _send_back(self, record: AtomRecord, verdict: ValidationResult) -> None:
         """Open an accepted atom again, with what failed elsewhere as feedback; its code holds until a better one."""
@@ -57,7 +57,7 @@ class Blame(ExecutionRecord):
                 continue
             if not other.status.ended:
                 return other
-            blamable = last or (record.attempt >= FAILURES_BEFORE_BLAME and not self.plan.by_id[atom_id].tests)
+            blamable = last or (record.attempt_of_round >= FAILURES_BEFORE_BLAME and not self.plan.by_id[atom_id].tests)
             if blamable and self._may_be_sent_back(other):
                 return other
         return None

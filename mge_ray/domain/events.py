@@ -166,6 +166,70 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class HaltRequested:
+    """Nothing new is to be dispatched, and what is in flight is not waited for."""
+
+    at: float
+    reason: str = "requested"
+    kind: Literal["halt_requested"] = "halt_requested"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRequested:
+    """Failed atoms, all or those named, are to have new attempts, and what they blocked its first."""
+
+    at: float
+    atom_ids: tuple[str, ...] = ()
+    kind: Literal["retry_requested"] = "retry_requested"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeEdited:
+    """A person wrote an atom's code, and it passed its check; `result` is the verdict."""
+
+    at: float
+    atom_id: str
+    code: str
+    by: str
+    result: ValidationResult
+    kind: Literal["code_edited"] = "code_edited"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", whole(self.code))
+        object.__setattr__(self, "by", whole(self.by))
+
+
+@dataclass(frozen=True, slots=True)
+class FailureAccepted:
+    """A person wants the best code of a failed atom to be used all the same."""
+
+    at: float
+    atom_id: str
+    by: str
+    note: str = ""
+    kind: Literal["failure_accepted"] = "failure_accepted"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by", whole(self.by))
+        object.__setattr__(self, "note", whole(self.note))
+
+
+@dataclass(frozen=True, slots=True)
+class AtomApproved:
+    """A person has looked at an atom's accepted code and is content."""
+
+    at: float
+    atom_id: str
+    by: str
+    note: str = ""
+    kind: Literal["atom_approved"] = "atom_approved"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by", whole(self.by))
+        object.__setattr__(self, "note", whole(self.note))
+
+
+@dataclass(frozen=True, slots=True)
 class CoordinatorRestarted:
     """A new process took the execution over. `live_gateways` still hold the calls they were given."""
 
@@ -187,6 +251,11 @@ Event = (
     | PauseRequested
     | ResumeRequested
     | CancelRequested
+    | HaltRequested
+    | RetryRequested
+    | CodeEdited
+    | FailureAccepted
+    | AtomApproved
     | CoordinatorRestarted
 )
 

@@ -58,6 +58,8 @@ class ExecutionRecord:
         self.rechecks = 0
         self.waiting: dict[str, list[str]] = {}
         self.failed_gates: list[int] = []
+        self.waived_atoms = 0
+        self.interventions = 0
         self.queues = ReadyQueues()
         self.started_at: float | None = None
         self.ended_at: float | None = None
@@ -65,6 +67,10 @@ class ExecutionRecord:
         self.events_handled = 0
         self.paused_at: float | None = None
         self.paused_s = 0.0
+
+    def atom(self, atom_id: str) -> AtomRecord:
+        """Return where one atom stands, to be read only; raise UnknownExecutionError for an id that is not there."""
+        return self._record(atom_id)
 
     @property
     def flying(self) -> dict[Pool, int]:
@@ -95,9 +101,9 @@ class ExecutionRecord:
         return c.Generate(
             atom_id=atom_id,
             attempt=record.attempt,
-            call_id=f"{self.execution_id}:{atom_id}:{record.attempt}:{record.transport_errors + 1}",
+            call_id=f"{self.execution_id}:{atom_id}:{record.attempt}:{record.calls_failed + 1}",
             settings=policy.settings(
-                record.attempt, self.plan.by_id[atom_id].complexity, cut_answers=record.cut_answers
+                record.attempt_of_round, self.plan.by_id[atom_id].complexity, cut_answers=record.cut_answers
             ),
             previous_code=last.code if last else None,
             previous_errors=feedback(last.verdict) if last else (),
@@ -125,19 +131,20 @@ class ExecutionRecord:
         return {pool: list(ids) for pool, ids in self.leases.items()}
 
     def accepted_codes(self) -> dict[str, str]:
-        """Return the accepted code of every atom that succeeded; of one opened again, what was accepted before."""
+        """Return the code in use by atom: accepted, before it was opened again, or taken in spite of tests."""
         codes = {
-            atom_id: record.code if record.status is AtomStatus.SUCCEEDED else record.fallback
+            atom_id: record.code if record.status is AtomStatus.SUCCEEDED or record.waived else record.fallback
             for atom_id, record in self.atoms.items()
         }
         return {atom_id: code for atom_id, code in codes.items() if code is not None}
 
     @property
     def accepted_version(self) -> tuple[int, ...]:
-        """Changes whenever what checks rest on may: with the wave, at its gate, with each verdict after re-opening."""
+        """Changes whenever what checks rest on may: with the wave, at its gate, with each verdict after it, by hand."""
         gate_open = self.open_in_wave == 0
         verdicts = self.attempts_made + self.rechecks
-        return (self.current_wave, gate_open, verdicts if gate_open or self.reopenings else 0)
+        changing = gate_open or self.reopenings or self.interventions
+        return (self.current_wave, gate_open, verdicts if changing else 0, self.interventions)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the whole state as plain data; two machines are equal when their snapshots are."""
@@ -150,6 +157,7 @@ class ExecutionRecord:
             "atoms": {atom_id: asdict(record) for atom_id, record in self.atoms.items()},
             "acceptance": asdict(self.acceptance),
             "gates": [self.gate, self.gates_passed, self.reopenings, self.rechecks, list(self.failed_gates)],
+            "by_hand": [self.waived_atoms, self.interventions],
             "money": asdict(self.money),
             "calls_without_answer": dict(self.calls_without_answer),
             "queued": self.queues.content(),

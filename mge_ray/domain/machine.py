@@ -17,12 +17,12 @@ from mge_ray.domain import commands as c
 from mge_ray.domain import events as e
 from mge_ray.domain.attempt import Answer, AtomRecord, Attempt
 from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.control import Control
 from mge_ray.domain.errors import BudgetError, IllegalTransitionError
 from mge_ray.domain.execution_record import ACCEPTANCE, Outcome
 from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation, Remedy, StopReason
-from mge_ray.domain.state import ATOM_TRANSITIONS, TRANSITIONS, AtomStatus, ExecutionStatus
+from mge_ray.domain.state import TRANSITIONS, AtomStatus, ExecutionStatus
 from mge_ray.domain.validation import Level, ValidationResult, failed_at
-from mge_ray.domain.waves import WaveProgress
 
 BAD_ANSWERS = {
     StopReason.MAX_TOKENS: "the answer was cut at max_tokens; write the code alone, without commentary",
@@ -32,7 +32,7 @@ BAD_ANSWERS = {
 }
 
 
-class ExecutionMachine(WaveProgress):
+class ExecutionMachine(Control):
     """One execution of one masterplan, as a state machine over events."""
 
     # ---- the door -------------------------------------------------------------------------------------------------
@@ -175,17 +175,6 @@ class ExecutionMachine(WaveProgress):
             self.money.settle(call_id, cost_usd)
         return [c.Acknowledge(call_id, gateway)]
 
-    def _give_up_call(self, record: AtomRecord) -> None:
-        self._count_call(f"given_up:{Billing.UNKNOWN.value}")
-        self._lose_spend(record)
-
-    def _count_call(self, kind: str) -> None:
-        self.calls_without_answer[kind] = self.calls_without_answer.get(kind, 0) + 1
-
-    def _lose_spend(self, record: AtomRecord) -> None:
-        self.money.lose(record.call_id)
-        record.unknown_usd += self.money.lost.get(record.call_id, 0) / 1e9
-
     # ---- checks ---------------------------------------------------------------------------------------------------
 
     def _on_atom_executed(self, event: e.AtomExecuted) -> Outcome:
@@ -293,33 +282,7 @@ class ExecutionMachine(WaveProgress):
         self.queues.add(Pool.EXECUTE, ACCEPTANCE)
         return outcome
 
-    # ---- control --------------------------------------------------------------------------------------------------
-
-    def _on_pause_requested(self, event: e.PauseRequested) -> Outcome:
-        self._pause(event.reason, event.at)
-        return []
-
-    def _on_resume_requested(self, event: e.ResumeRequested) -> Outcome:
-        self.status = ExecutionStatus.RUNNING
-        self.reason = ""
-        self._count_pause(event.at)
-        return self._advance(event.at)
-
-    def _on_cancel_requested(self, event: e.CancelRequested) -> Outcome:
-        outcome: Outcome = []
-        self._count_pause(event.at)
-        self.status, self.reason, self.ended_at = ExecutionStatus.CANCELLED, event.reason, event.at
-        for record in [*self.atoms.values(), self.acceptance]:
-            if record.in_flight:
-                generating = record.status is AtomStatus.GENERATING
-                if generating:
-                    self._give_up_call(record)
-                outcome.append(c.Abandon(record.call_id, record.gateway))
-                outcome += self._land(record, Pool.GENERATE if generating else Pool.EXECUTE, event.at)
-            if not record.status.ended:
-                record.status = AtomStatus.CANCELLED
-        self.queues.clear()
-        return [*outcome, c.ExecutionFinished()]
+    # ---- another process ------------------------------------------------------------------------------------------
 
     def _on_coordinator_restarted(self, event: e.CoordinatorRestarted) -> Outcome:
         outcome: Outcome = []
@@ -338,12 +301,6 @@ class ExecutionMachine(WaveProgress):
         if self.acceptance.in_flight:
             outcome.append(self._accept())
         return outcome
-
-    def _expect(self, record: AtomRecord, event: e.Event) -> None:
-        if (record.status, type(event)) not in ATOM_TRANSITIONS:
-            raise IllegalTransitionError(
-                f"{event.kind} is not possible while atom {record.atom_id!r} is {record.status.value}"
-            )
 
 
 def _answer(record: AtomRecord, generation: Generation, code: str) -> Answer:

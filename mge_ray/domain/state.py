@@ -79,6 +79,13 @@ TRANSITIONS: dict[tuple[ExecutionStatus, type], ExecutionStatus] = {
     (_S.PAUSED, e.ResumeRequested): _S.RUNNING,
     (_S.PAUSED, e.CancelRequested): _S.CANCELLED,
     (_S.PAUSED, e.CoordinatorRestarted): _S.PAUSED,
+    # What people do by hand (ADR 12): whatever opens an execution again leaves it paused.
+    (_S.RUNNING, e.HaltRequested): _S.PAUSED,
+    (_S.PAUSED, e.HaltRequested): _S.PAUSED,
+    **{(status, e.RetryRequested): _S.PAUSED for status in (_S.PAUSED, _S.FAILED)},
+    **{(status, e.FailureAccepted): _S.PAUSED for status in (_S.PAUSED, _S.FAILED)},
+    **{(status, e.CodeEdited): _S.PAUSED for status in (_S.PAUSED, _S.FAILED, _S.COMPLETED)},
+    **{(status, e.AtomApproved): status for status in _S if status is not _S.PENDING},
     **{(_S.RUNNING, event): _S.RUNNING for event in _WORK_EVENTS},
     **{(_S.PAUSED, event): _S.PAUSED for event in _WORK_EVENTS},
     # A late answer still has a bill; a late verdict is one that nobody waits for any more.
@@ -102,7 +109,15 @@ ATOM_TRANSITIONS: dict[tuple[AtomStatus, type], tuple[AtomStatus, ...]] = {
     (_A.EXECUTING, e.AtomExecuted): (_A.SUCCEEDED, _A.READY, _A.ANSWERED, _A.WAITING, _A.FAILED),
     (_A.EXECUTING, e.WorkerLost): (_A.ANSWERED, _A.READY, _A.WAITING, _A.FAILED),
     (_A.EXECUTING, e.AtomTimedOut): (_A.FAILED,),
+    (_A.FAILED, e.RetryRequested): (_A.READY, _A.PENDING),
+    (_A.FAILED, e.CodeEdited): (_A.SUCCEEDED,),
+    (_A.SUCCEEDED, e.CodeEdited): (_A.SUCCEEDED,),
+    (_A.FAILED, e.FailureAccepted): (_A.FAILED,),
+    (_A.SUCCEEDED, e.AtomApproved): (_A.SUCCEEDED,),
 }
+
+# What opens an ended execution or atom again; nothing else moves one.
+REOPENING = (e.RetryRequested, e.CodeEdited, e.FailureAccepted, e.AtomApproved)
 
 
 class ExecutionState(BaseModel):

@@ -59,7 +59,7 @@ class WaveProgress(Blame):
 
     def _go_on(self, record: AtomRecord, at: float, *, blaming: bool = False) -> Outcome:
         """After a failed check: wait for what is to blame, or make the next attempt, or give up."""
-        last = record.attempt >= self._settings.policy.max_attempts
+        last = record.attempt_of_round >= self._settings.policy.max_attempts
         culprit = self._culprit(record, last=last) if blaming or last else None
         if culprit is not None:
             self._wait_for(record, culprit)
@@ -110,7 +110,7 @@ class WaveProgress(Blame):
 
     def _gate_holds(self, gate: int, tests: Sequence[str]) -> bool:
         """Return whether a gate's tests are still to be awaited. They run only on what is whole, and not in a pause."""
-        broken = self.ended[AtomStatus.FAILED] + self.ended[AtomStatus.BLOCKED]
+        broken = self.ended[AtomStatus.FAILED] - self.waived_atoms + self.ended[AtomStatus.BLOCKED]
         if not tests or broken or gate <= self.gates_passed or gate in self.failed_gates:
             return False
         if self.status is ExecutionStatus.RUNNING and self.acceptance.status is AtomStatus.PENDING:
@@ -136,7 +136,8 @@ class WaveProgress(Blame):
             record = self.atoms[atom_id]
             if not record.status.ended:
                 self.open_in_wave += 1
-                self._queue_call(record)
+                if record.status is AtomStatus.PENDING:
+                    self._queue_call(record)
 
     def _close_wave(self, at: float) -> Outcome:
         self.wave_times[self.current_wave][1] = at
@@ -148,11 +149,14 @@ class WaveProgress(Blame):
         self.status = ExecutionStatus.COMPLETED if self._all_succeeded and accepted else ExecutionStatus.FAILED
         failed, blocked = self.ended[AtomStatus.FAILED], self.ended[AtomStatus.BLOCKED]
         if failed or blocked:
-            self.reason = f"{failed} of {len(self.atoms)} atoms failed, {blocked} blocked by them"
+            self.reason = f"{failed} of {len(self.atoms)} atoms failed, {blocked} blocked by them{self._waived_told()}"
         elif not accepted:
             self.reason = f"every atom passed, but {self._failed_gates_told()} failed"
         self.ended_at = at
         return [c.ExecutionFinished()]
+
+    def _waived_told(self) -> str:
+        return f"; {self.waived_atoms} of them used in spite of it, as somebody decided" if self.waived_atoms else ""
 
     def _failed_gates_told(self) -> str:
         waves = [str(gate) for gate in self.failed_gates if gate != self._acceptance_gate]

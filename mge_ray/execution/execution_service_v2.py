@@ -11,25 +11,31 @@ from uuid import UUID, uuid4
 
 from mge_ray.domain.atom import AtomicUnit
 from mge_ray.domain.commands import Notice
+from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.errors import MgeRayError, StateConflictError, UnknownExecutionError
 from mge_ray.domain.events import (
     CancelRequested,
+    CodeEdited,
     CoordinatorRestarted,
     Event,
     ExecutionSettings,
     ExecutionStarted,
+    HaltRequested,
     PauseRequested,
     ResumeRequested,
+    RetryRequested,
 )
 from mge_ray.domain.generation import whole
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.plan import ExecutionWave, Masterplan, checked_plan
 from mge_ray.domain.progress import atom_state, execution_state, wave_state
 from mge_ray.domain.state import AtomState, ExecutionState, ExecutionStatus, WaveState
-from mge_ray.execution.ports import QuotesCalls
+from mge_ray.domain.validation import ValidationResult
+from mge_ray.execution.ports import Candidate, QuotesCalls
 from mge_ray.execution.recovery import replay
+from mge_ray.execution.requests import EditRefusedError, approval, candidate_of, check_atom, check_state
 from mge_ray.execution.run import ExecutionRun
-from mge_ray.execution.wave_executor import WaveExecutor
+from mge_ray.execution.wave_executor import TURN_S, WaveExecutor
 
 Watch = Callable[[Notice], None]
 
@@ -97,6 +103,7 @@ class ExecutionServiceV2:
         *,
         live_gateways: Iterable[str] = (),
         settings: ExecutionSettings | None = None,
+        watch: Watch | None = None,
     ) -> ExecutionState:
         """Go on with an execution from its journal. Raises ReplayError if the journal leads nowhere.
 
@@ -105,6 +112,7 @@ class ExecutionServiceV2:
         machine = replay(execution_id, plan, events)
         settings = machine.settings or settings or self.wave_executor.settings()
         run = self.wave_executor.new_run(machine, settings)
+        run.watch = watch
         run.told_cost_usd = machine.money.spent_usd
         self._runs[execution_id] = run
         if not machine.status.ended:
@@ -116,18 +124,25 @@ class ExecutionServiceV2:
             self._drive(execution_id)
         return self._view(run)
 
-    async def pause_execution(self, execution_id: UUID, *, reason: str = "requested") -> ExecutionState:
-        """Stop dispatching; what is in flight finishes and is kept. Pausing a paused execution changes nothing."""
+    async def pause_execution(
+        self, execution_id: UUID, *, reason: str = "requested", now: bool = False
+    ) -> ExecutionState:
+        """Stop dispatching; what is in flight finishes and is kept, or (`now`) is given up: calls as unknown spend.
+
+        Pausing a paused execution changes nothing.
+        """
         run = self._run(execution_id)
-        if run.machine.status is not ExecutionStatus.PAUSED:
-            await self._send(execution_id, PauseRequested(self._now(), whole(reason)), possible="running")
+        if now and (run.machine.status is not ExecutionStatus.PAUSED or run.machine.in_flight):
+            await self._send(execution_id, HaltRequested(self._now(), whole(reason)))
+        elif run.machine.status is not ExecutionStatus.PAUSED:
+            await self._send(execution_id, PauseRequested(self._now(), whole(reason)))
         return self._view(run)
 
     async def resume_execution(self, execution_id: UUID) -> ExecutionState:
         """Go on from where the execution stands, also after its journal was away. A running one just runs on."""
         run = self._run(execution_id)
         if run.machine.status is not ExecutionStatus.RUNNING:
-            await self._send(execution_id, ResumeRequested(self._now()), possible="paused")
+            await self._send(execution_id, ResumeRequested(self._now()))
         elif not self.is_driven(execution_id):  # it stopped without having been asked to: its journal was away
             self._drive(execution_id)
         return self._view(run)
@@ -136,7 +151,45 @@ class ExecutionServiceV2:
         """End the execution now: what is queued is dropped, what is in flight is given up as unknown spend."""
         run = self._run(execution_id)
         if run.machine.status is not ExecutionStatus.CANCELLED:
-            await self._send(execution_id, CancelRequested(self._now(), whole(reason)), possible="running or paused")
+            await self._send(execution_id, CancelRequested(self._now(), whole(reason)))
+        return self._view(run)
+
+    async def retry_execution(self, execution_id: UUID, atom_ids: Iterable[str] = ()) -> ExecutionState:
+        """Grant failed atoms, all or those named, new attempts, and open what they blocked; it is paused after that."""
+        run, wanted = self._run(execution_id), tuple(atom_ids)
+        check_state(execution_id, run.machine.status, RetryRequested)
+        for atom_id in wanted:
+            check_atom(run.machine.atom(atom_id), RetryRequested)
+        await self._send(execution_id, RetryRequested(self._now(), wanted))
+        return self._view(run)
+
+    async def edit_atom(self, execution_id: UUID, atom_id: str, code: str, *, by: str) -> ExecutionState:
+        """Give an atom code written by hand, if it passes its check; the execution is paused after that.
+
+        Raises EditRefusedError, and changes nothing, if it does not pass.
+        """
+        run, code = self._run(execution_id), whole(code)
+        check_state(execution_id, run.machine.status, CodeEdited)
+        check_atom(run.machine.atom(atom_id), CodeEdited)
+        candidate = candidate_of(run.machine, atom_id, code)
+        verdict = await self._judge(candidate)
+        if not verdict.passed:
+            raise EditRefusedError(atom_id, verdict)
+        if candidate != candidate_of(run.machine, atom_id, code):
+            raise StateConflictError(f"what atom {atom_id!r} rests on has changed meanwhile; edit it again")
+        await self._send(execution_id, CodeEdited(self._now(), atom_id, code, by, verdict))
+        return self._view(run)
+
+    async def approve_atom(
+        self, execution_id: UUID, atom_id: str, *, by: str, note: str = "", despite_failures: bool = False
+    ) -> ExecutionState:
+        """Say that a person has looked at an atom's code; with `despite_failures`, that a failed one's is to be used.
+
+        The latter opens the execution again, paused.
+        """
+        run = self._run(execution_id)
+        event = approval(run.machine, atom_id, at=self._now(), by=by, note=note, despite_failures=despite_failures)
+        await self._send(execution_id, event)
         return self._view(run)
 
     async def wait(self, execution_id: UUID) -> ExecutionState:
@@ -183,6 +236,10 @@ class ExecutionServiceV2:
         task = self._tasks.get(execution_id)
         return task is not None and not task.done()
 
+    def epoch(self, execution_id: UUID) -> int:
+        """Return the epoch in which this service writes the execution; 0 while it has had no reason to."""
+        return self._run(execution_id).epoch
+
     @property
     def execution_ids(self) -> tuple[UUID, ...]:
         """Return the executions known here, oldest first."""
@@ -212,12 +269,12 @@ class ExecutionServiceV2:
         run = self._runs[execution_id]
         self._tasks[execution_id] = asyncio.create_task(self.wave_executor.drive(run), name=f"drive {execution_id}")
 
-    async def _send(self, execution_id: UUID, event: Event, *, possible: str) -> None:
+    async def _send(self, execution_id: UUID, event: Event) -> None:
         run, task = self._run(execution_id), self._tasks.get(execution_id)
-        if run.machine.status.ended:
-            kind = event.kind.removesuffix("_requested")
-            status = run.machine.status.value
-            raise StateConflictError(f"execution {execution_id} is {status}; {kind} needs one that is {possible}")
+        if run.machine.status is not ExecutionStatus.PENDING:  # one that is about to start takes its requests in turn
+            check_state(execution_id, run.machine.status, type(event))
+        if not run.epoch:  # it had ended when it was taken up, so nobody has asked for its epoch yet
+            run.epoch = await self.wave_executor.journal.take_over(execution_id)
         request = run.request(event)
         if task is None or task.done():
             self._drive(execution_id)
@@ -235,6 +292,18 @@ class ExecutionServiceV2:
         request.cancel()
         failure = None if task.cancelled() else task.exception()
         raise failure or StateConflictError(f"execution {execution_id} ended before the request was heard")
+
+    async def _judge(self, candidate: Candidate) -> ValidationResult:
+        """Judge code that did not come from a call, in its turn: a check needs a lease whoever wrote the code."""
+        leases, lease_ids = self.wave_executor.leases, [f"by hand:{uuid4()}"]
+        while True:
+            if await leases.try_acquire(Pool.EXECUTE, lease_ids):
+                break
+            await asyncio.sleep(TURN_S)
+        try:
+            return await self.wave_executor.retry_orchestrator.validate(candidate)
+        finally:
+            await leases.release(Pool.EXECUTE, lease_ids)
 
     def _check_budget(self, settings: ExecutionSettings) -> None:
         client = self.wave_executor.retry_orchestrator.llm_client

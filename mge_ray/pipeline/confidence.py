@@ -62,7 +62,10 @@ class Reason(BaseModel):
 
 
 class ReviewItem(BaseModel):
-    """One atom to look at. `dependents` is how many atoms rest on it, directly or not."""
+    """One atom to look at. `dependents` is how many atoms rest on it, directly or not.
+
+    `reviewed` is empty, or says what somebody did about the code that the atom has now.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,6 +73,7 @@ class ReviewItem(BaseModel):
     confidence: int
     dependents: int
     reasons: tuple[Reason, ...]
+    reviewed: str = ""
 
 
 def scored(machine: ExecutionMachine) -> list[ReviewItem]:
@@ -86,15 +90,32 @@ def scored(machine: ExecutionMachine) -> list[ReviewItem]:
             atom = plan.by_id[record.atom_id]
             points, reasons = confidence(atom, record, assertions=_assertions(tests, atom), max_attempts=limit)
             dependents = len(_resting_on(machine, record.atom_id)) if points < FULL else 0
-            item = ReviewItem(atom_id=atom.id, confidence=points, dependents=dependents, reasons=reasons)
-            items.append(item)
+            items.append(
+                ReviewItem(
+                    atom_id=atom.id,
+                    confidence=points,
+                    dependents=dependents,
+                    reasons=reasons,
+                    reviewed=reviewed(record),
+                )
+            )
     return items
 
 
+def reviewed(record: AtomRecord) -> str:
+    """Return what a person did about the code that the atom has, in words; empty where nobody did."""
+    told = [f"edited by {record.edited_by}"] if record.edited_by else []
+    approved = record.approved
+    if approved:
+        how = "used despite its failures, as decided by" if record.waived else "approved by"
+        told.append(f"{how} {approved.by}" + (f": {approved.note}" if approved.note else ""))
+    return ", ".join(told)
+
+
 def review_list(items: Iterable[ReviewItem]) -> tuple[ReviewItem, ...]:
-    """Return the atoms of low confidence, worst first; of equals, the one that more atoms rest on."""
+    """Return the atoms of low confidence: unreviewed first, worst first; of equals, what more atoms rest on."""
     low = [item for item in items if item.confidence < LISTED_BELOW]
-    return tuple(sorted(low, key=lambda item: (item.confidence, -item.dependents)))
+    return tuple(sorted(low, key=lambda item: (bool(item.reviewed), item.confidence, -item.dependents)))
 
 
 def confidence(
@@ -124,7 +145,7 @@ def _of_attempts(record: AtomRecord, max_attempts: int) -> list[Reason]:
     rejected = sum(not attempt.verdict.passed for attempt in attempts)
     if rejected:
         points = PER_REJECTED_ATTEMPT * rejected
-        used = len(attempts) >= max_attempts
+        used = len(attempts) - record.attempts_before >= max_attempts
         text = f"{rejected} rejected {'attempt' if rejected == 1 else 'attempts'}"
         text += f", all {max_attempts} allowed ones used" if used else ""
         reasons.append(Reason(points=points + LAST_ATTEMPT_USED * used, text=text))

@@ -95,7 +95,7 @@ class Observed:
             self._end(event.atom_id, None, event)
         elif isinstance(event, e.AcceptanceFinished | e.AcceptanceLost):
             self._end(ACCEPTANCE, None, event)
-        elif isinstance(event, e.CancelRequested):
+        elif isinstance(event, e.CancelRequested | e.HaltRequested):
             for atom_id in list(self._open):
                 self._end(atom_id, None, event)
         self._note_restart(event)

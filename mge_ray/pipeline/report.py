@@ -14,10 +14,14 @@ from mge_ray.pipeline.forecast_report import ForecastReport, compare
 from mge_ray.pipeline.observed import Observed
 
 REPORT_VERSION = 1
+COMMANDS_TOLD = 5
 
 
 class AttemptReport(BaseModel):
-    """One attempt: how it asked, what it cost (US dollars), how long call and check took (seconds), how it ended."""
+    """One attempt: how it asked, what it cost (US dollars), how long call and check took (seconds), how it ended.
+
+    `by` is empty, or the person who wrote the code.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,10 +36,14 @@ class AttemptReport(BaseModel):
     cost_usd: float
     latency_s: float
     check_s: float
+    by: str = ""
 
 
 class AtomReport(BaseModel):
-    """One atom."""
+    """One atom. `approved_by` says who looked at the code it has, `edited_by` who wrote that.
+
+    One that is `used_despite_failure` is counted as failed; its code is in the project all the same.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,6 +56,10 @@ class AtomReport(BaseModel):
     total_cost_usd: float
     unknown_cost_usd: float
     total_time_seconds: float
+    approved_by: str = ""
+    approval_note: str = ""
+    edited_by: str = ""
+    used_despite_failure: bool = False
 
 
 class Totals(BaseModel):
@@ -121,6 +133,8 @@ class ExecutionReport(Totals):
     acceptance_errors: tuple[str, ...]
     waves: tuple[WaveReport, ...]
     atoms: tuple[AtomReport, ...]
+    edited_atoms: int = 0
+    used_despite_failure: int = 0
     review: tuple[ReviewItem, ...] = ()
     tokens: TokensReport | None = None
     forecast: ForecastReport | None = None
@@ -131,7 +145,7 @@ def build_report(machine: ExecutionMachine, seen: Observed | None = None) -> Exe
     state = execution_state(machine)
     records = list(machine.atoms.values())
     retried = [record for record in records if len(record.attempts) > 1]
-    won = sum(record.status is AtomStatus.SUCCEEDED for record in retried)
+    won = sum(record.status is AtomStatus.SUCCEEDED and not record.edited_by for record in retried)
     acceptance = machine.acceptance_result
     return ExecutionReport(
         **_totals(records, state.total_time_seconds, machine.money.spent_usd),
@@ -140,7 +154,7 @@ def build_report(machine: ExecutionMachine, seen: Observed | None = None) -> Exe
         name=state.name,
         status=state.status.value,
         reason=state.reason,
-        partial=any(record.status is not AtomStatus.SUCCEEDED for record in records),
+        partial=any(record.status is not AtomStatus.SUCCEEDED and not record.waived for record in records),
         simulated=state.simulated,
         total_waves=state.total_waves,
         transport_errors=state.transport_errors,
@@ -152,10 +166,24 @@ def build_report(machine: ExecutionMachine, seen: Observed | None = None) -> Exe
         acceptance_errors=tuple(issue.message for issue in acceptance.failures) if acceptance else (),
         waves=tuple(_wave(machine, wave.wave_id) for wave in machine.plan.waves),
         atoms=tuple(_atom(record) for record in records),
+        edited_atoms=sum(bool(record.edited_by) for record in records),
+        used_despite_failure=machine.waived_atoms,
         review=review_list(scored(machine)),
         tokens=_tokens(seen) if seen else None,
         forecast=compare(machine, seen),
     )
+
+
+def review_commands(report: ExecutionReport) -> list[str]:
+    """Return what somebody who looks at the first unreviewed atoms may want to type, for people to copy."""
+    short = report.execution_id[:8]
+    failed = {atom.atom_id for atom in report.atoms if atom.status is AtomStatus.FAILED}
+    lines = []
+    for item in [item for item in report.review if not item.reviewed][:COMMANDS_TOLD]:
+        despite = " --despite-failures" if item.atom_id in failed else ""
+        lines.append(f"mge-ray approve {short} {item.atom_id}{despite}")
+        lines.append(f"mge-ray edit {short} {item.atom_id} --code FILE")
+    return lines
 
 
 def _totals(records: list[AtomRecord], seconds: float, cost_usd: float) -> dict[str, float]:
@@ -182,6 +210,7 @@ def _wave(machine: ExecutionMachine, wave_id: int) -> WaveReport:
 
 
 def _atom(record: AtomRecord) -> AtomReport:
+    approved = record.approved
     return AtomReport(
         atom_id=record.atom_id,
         wave_id=record.wave_id,
@@ -192,6 +221,10 @@ def _atom(record: AtomRecord) -> AtomReport:
         total_cost_usd=record.cost_usd,
         unknown_cost_usd=record.unknown_usd,
         total_time_seconds=record.active_s,
+        approved_by=approved.by if approved else "",
+        approval_note=approved.note if approved else "",
+        edited_by=record.edited_by,
+        used_despite_failure=record.waived,
     )
 
 
@@ -209,6 +242,7 @@ def _attempt(attempt: Attempt) -> AttemptReport:
         cost_usd=attempt.cost_usd,
         latency_s=attempt.latency_s,
         check_s=attempt.check_s,
+        by=attempt.by,
     )
 
 

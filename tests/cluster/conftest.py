@@ -35,7 +35,7 @@ class Engine:
 
     def settings(self, **overrides: Any) -> ExecutionSettings:
         policy = attempt_policy(self.config, DEFAULT_MODEL, None).model_copy(update={"backoff_base_s": 0.05})
-        return ExecutionSettings(policy=policy, simulated=True, **{"max_concurrency": 10, **overrides})
+        return ExecutionSettings(simulated=True, **{"policy": policy, "max_concurrency": 10, **overrides})
 
     def start(self, plan: Masterplan, **overrides: Any) -> uuid.UUID:
         return self.call("start", plan, self.settings(**overrides))
@@ -109,12 +109,23 @@ def numbered_plan(name: str, count: int, waves: int, *, test_body: str = "") -> 
     return Masterplan.model_validate({"name": name, "atoms": atoms, "files": files, "acceptance_tests": ["tests"]})
 
 
-NAMES = {"whole": 6, "killed": 24, "lost": 6, "worker": 2, "paused": 12, "cancelled": 6, "timeout": 1, "plain": 4}
+NAMES = {
+    "whole": 6,
+    "killed": 24,
+    "lost": 6,
+    "worker": 2,
+    "paused": 12,
+    "cancelled": 6,
+    "timeout": 1,
+    "plain": 4,
+    "mended": 1,
+}
 ANSWERS = {
     f"{name}{number}": f"def {name}{number}() -> int:\n    return {number}\n"
     for name, count in NAMES.items()
     for number in range(count)
 }
+ANSWERS["mended0"] = "def mended0() -> int:\n    return 404\n"
 
 
 def processes_titled(title: str) -> list[int]:

@@ -13,6 +13,7 @@ from mge_ray.adapters.journal import load_events, load_execution
 from mge_ray.cluster.session import GATEWAY, NAMESPACE
 from mge_ray.domain.state import AtomStatus, ExecutionStatus
 from mge_ray.execution.recovery import replay
+from mge_ray.execution.requests import EditRefusedError
 from tests.cluster.conftest import numbered_plan, processes_titled
 
 
@@ -44,7 +45,8 @@ def test_a_killed_coordinator_replays_to_an_equal_state_and_buys_nothing_twice(e
     assert replay(execution_id, plan, written[:handled]).snapshot() == snapshot
     bought = {atom_id: of["billed_answers"] for atom_id, of in engine.stats()["atoms"].items() if "killed" in atom_id}
     assert bought == {f"killed{number}": 1 for number in range(24)}
-    assert load_execution(engine.config.db_url, execution_id).state.atoms_succeeded == 24
+    stored = load_execution(engine.config.db_url, execution_id)
+    assert (stored.state.atoms_succeeded, stored.control_address) == (24, f"engine:{engine.config.engine_id}")
 
 
 def test_a_killed_gateway_costs_unknown_spend_and_no_atom(engine):
@@ -88,6 +90,25 @@ def test_pause_dispatches_nothing_and_resume_goes_on(engine):
     assert engine.call("resume", execution_id).status is ExecutionStatus.RUNNING
     assert engine.call("wait", execution_id).status is ExecutionStatus.COMPLETED
     assert engine.call("wave", execution_id, 2).atoms_succeeded == 6
+
+
+def test_code_written_by_hand_is_checked_on_the_cluster_and_ends_what_the_model_could_not(engine):
+    policy = engine.settings().policy.model_copy(update={"max_attempts": 1})
+    execution_id = engine.start(numbered_plan("mended", 1, 1), policy=policy)
+    assert engine.call("wait", execution_id).status is ExecutionStatus.FAILED
+    with pytest.raises(EditRefusedError, match="does not pass its check"):
+        engine.client.edit(execution_id, "mended0", "def mended0() -> int:\n    return 405\n", "ann")
+    assert engine.client.retry(execution_id).status is ExecutionStatus.PAUSED
+    assert engine.client.resume(execution_id).status is ExecutionStatus.RUNNING
+    assert engine.call("wait", execution_id).status is ExecutionStatus.FAILED
+    state = engine.client.edit(execution_id, "mended0", "def mended0() -> int:\n    return 0\n", "ann")
+    assert state.status is ExecutionStatus.PAUSED
+    engine.client.approve(execution_id, "mended0", "ben", "read")
+    engine.client.take_up(execution_id)
+    assert engine.call("wait", execution_id).status is ExecutionStatus.COMPLETED
+    (atom,) = engine.call("report", execution_id).atoms
+    assert [attempt.by for attempt in atom.attempts] == ["", "", "ann"]
+    assert (atom.edited_by, atom.approved_by) == ("ann", "ben")
 
 
 def test_cancel_ends_the_execution_and_gives_up_what_is_in_flight(engine):

@@ -56,6 +56,11 @@ ONE_OF_EACH: tuple[e.Event, ...] = (
     e.ResumeRequested(11.0),
     e.CancelRequested(12.0, NASTY),
     e.CoordinatorRestarted(13.0, ("one", "two")),
+    e.HaltRequested(14.0, NASTY),
+    e.RetryRequested(15.0, ("a", "b")),
+    e.CodeEdited(16.0, "a", NASTY, NASTY, ValidationResult(tests_run=3)),
+    e.FailureAccepted(17.0, "a", NASTY, NASTY),
+    e.AtomApproved(18.0, "a", NASTY, NASTY),
 )
 
 

@@ -11,7 +11,20 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from mge_ray.adapters.journal import NoDatabaseError, SqlJournal, list_executions, load_events, load_execution, upgrade
+from mge_ray.adapters.journal import (
+    ControlRequest,
+    NoDatabaseError,
+    SqlJournal,
+    Standing,
+    list_executions,
+    load_events,
+    load_execution,
+    move_request,
+    open_requests,
+    put_request,
+    read_request,
+    upgrade,
+)
 from mge_ray.adapters.journal.database import writer_engine
 from mge_ray.adapters.journal.urls import locate
 from mge_ray.domain import events as e
@@ -47,6 +60,19 @@ def journal(postgres_server):
     journal.close()
     if postgres_server.process.poll() is not None:
         postgres_server.start()
+
+
+async def test_requests_reach_the_owner_and_its_answer_whoever_asked(postgres_server, journal):
+    execution_id = uuid4()
+    epoch = await journal.create(execution_id, PLAN, SETTINGS)
+    await journal.set_run_options(execution_id, epoch, '{"out": "/there"}')
+    request = ControlRequest(execution_id, epoch, "pause", {"reason": "half \ud83d\0"}, "ann")
+    put_request(postgres_server.url, request)
+    (found,) = open_requests(postgres_server.url, [execution_id])
+    assert (found, load_execution(postgres_server.url, execution_id).run_options) == (request, '{"out": "/there"}')
+    assert move_request(postgres_server.url, request.request_id, Standing.OPEN, Standing.TAKEN)
+    assert not move_request(postgres_server.url, request.request_id, Standing.OPEN, Standing.WITHDRAWN)
+    assert read_request(postgres_server.url, request.request_id).standing is Standing.TAKEN
 
 
 async def test_a_server_that_is_gone_is_said_clearly_and_writing_goes_on_when_it_is_back(postgres_server, journal):

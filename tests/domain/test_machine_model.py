@@ -22,6 +22,7 @@ from tests.builders import EXECUTION_ID, PASSED, failed, generation, settings
 from tests.properties import atom_lists, driven_far
 
 BUDGET_USD = 2.0
+OPENABLE = {ExecutionStatus.PAUSED, ExecutionStatus.FAILED, ExecutionStatus.COMPLETED}
 GATEWAYS = ["g1", "g2"]
 shares = st.sampled_from([0.0, 0.5, 1.0])
 picks = st.integers(0, 99)
@@ -121,8 +122,9 @@ class Executions(RuleBasedStateMachine):
         atom = self.machine.plan.atom(command.atom_id)
         codes = self.machine.accepted_codes()
         assert all(dependency in codes for dependency in atom.depends_on)
-        for wave in self.machine.plan.waves[: self.machine.plan.wave_of[command.atom_id] - 1]:
-            assert all(self.machine.atoms[a].status.ended or self.machine.atoms[a].reopened for a in wave.atom_ids)
+        if not self.machine.interventions:  # what a person opens again may run beside work of later waves
+            for wave in self.machine.plan.waves[: self.machine.plan.wave_of[command.atom_id] - 1]:
+                assert all(self.machine.atoms[a].status.ended or self.machine.atoms[a].reopened for a in wave.atom_ids)
         self.calls[command.call_id] = (command.atom_id, command.gateway, event.reserved_usd)
 
     def give_up(self, call_id):
@@ -269,6 +271,52 @@ class Executions(RuleBasedStateMachine):
         if after_s:
             assert self.machine.overdue(now=self.now) == []
 
+    @precondition(lambda self: not self.machine.status.ended)
+    @rule(sure=picks)
+    def halt(self, sure):
+        if sure < 60:
+            return
+        self.send(e.HaltRequested(self.now))
+        assert self.calls == self.checks == {}
+        assert not self.accepting
+
+    @precondition(lambda self: self.machine.status in OPENABLE)
+    @rule(wish=st.sampled_from(["retry all", "retry one", "edit", "take", "approve"]), number=picks)
+    def a_person_steps_in(self, wish, number):
+        record = self.machine.atoms[self.pick(self.machine.atoms, number)]
+        was, failed_here = self.machine.status, record.status is AtomStatus.FAILED and not record.waived
+        anything_failed = self.machine.failed_gates or any(
+            one.status is AtomStatus.FAILED and not one.waived for one in self.machine.atoms.values()
+        )
+        event, possible = {
+            "retry all": (e.RetryRequested(self.now), anything_failed),
+            "retry one": (e.RetryRequested(self.now, (record.atom_id,)), failed_here),
+            "edit": (
+                e.CodeEdited(self.now, record.atom_id, "mended\n", "me", PASSED),
+                record.status in {AtomStatus.FAILED, AtomStatus.SUCCEEDED},
+            ),
+            "take": (
+                e.FailureAccepted(self.now, record.atom_id, "me"),
+                record.status is AtomStatus.FAILED and record.code is not None,
+            ),
+            "approve": (e.AtomApproved(self.now, record.atom_id, "me"), record.status is AtomStatus.SUCCEEDED),
+        }[wish]
+        possible = possible and (wish == "approve" or not self.accepting)
+        if not possible or (was, type(event)) not in TRANSITIONS:
+            self.must_be_refused(event)
+            return
+        attempts = self.machine.attempts_made
+        assert self.send(event) == []
+        assert self.machine.attempts_made == attempts + (wish == "edit")
+        if wish != "approve":
+            assert self.machine.status is ExecutionStatus.PAUSED
+            self.ends = {a: end for a, end in self.ends.items() if self.stays_told(a)}
+            self.waves_finished = [wave for wave in self.waves_finished if wave < self.machine.current_wave]
+
+    def stays_told(self, atom_id):
+        record = self.machine.atoms[atom_id]
+        return record.status.ended or record.reopened
+
     @rule(event_type=st.sampled_from(e.EVENT_TYPES), number=picks)
     def something_impossible(self, event_type, number):
         atom_id = self.pick(self.machine.atoms, number)
@@ -330,8 +378,24 @@ class Executions(RuleBasedStateMachine):
     def attempts_and_failures_are_within_their_bounds(self):
         policy = self.machine.settings.policy
         for record in self.machine.atoms.values():
-            assert len(record.attempts) <= policy.max_attempts
+            by_hand = sum(bool(attempt.by) for attempt in record.attempts)
+            if not self.machine.interventions:
+                assert len(record.attempts) <= policy.max_attempts
+            assert record.attempt_of_round <= policy.max_attempts
+            assert record.attempts_before >= by_hand
             assert [attempt.number for attempt in record.attempts] == list(range(1, len(record.attempts) + 1))
+
+    @invariant()
+    def what_is_open_is_what_the_wave_waits_for(self):
+        machine = self.machine
+        waited_for = [
+            record
+            for record in machine.atoms.values()
+            if not record.status.ended and (record.wave_id == machine.current_wave or record.reopened)
+        ]
+        if machine.status is not ExecutionStatus.CANCELLED:
+            assert machine.open_in_wave == len(waited_for)
+        assert machine.waived_atoms == sum(record.waived for record in machine.atoms.values())
 
     @invariant()
     def completed_means_everything_passed(self):

@@ -174,7 +174,7 @@ def test_report_makes_a_page_and_data_of_any_execution(cli, starter, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["report", "abcd"], "--out"),
+        (["report", "abcd"], "no executions yet"),
         (["report", "abcd", "--out", "x.txt"], ".html"),
         (["report", "abcd", "--out", "x.html"], "no executions yet"),
         (["report", "abcd", "--out", "my-plan"], "folder"),

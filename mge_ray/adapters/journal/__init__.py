@@ -10,15 +10,25 @@ from mge_ray.adapters.journal.readers import (
     load_execution,
     load_plan_of,
 )
+from mge_ray.adapters.journal.requests import (
+    ControlRequest,
+    Standing,
+    move_request,
+    open_requests,
+    put_request,
+    read_request,
+)
 from mge_ray.adapters.journal.sql_journal import SqlJournal
 from mge_ray.adapters.journal.urls import JournalUrlError, default_url, normalise_url, shown_url
 
 __all__ = [
     "HEARTBEAT_TIMEOUT_S",
+    "ControlRequest",
     "JournalUrlError",
     "NoDatabaseError",
     "SchemaError",
     "SqlJournal",
+    "Standing",
     "StoredExecution",
     "UnreadableJournalError",
     "default_url",
@@ -26,7 +36,11 @@ __all__ = [
     "load_events",
     "load_execution",
     "load_plan_of",
+    "move_request",
     "normalise_url",
+    "open_requests",
+    "put_request",
+    "read_request",
     "shown_url",
     "upgrade",
 ]

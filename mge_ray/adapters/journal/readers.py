@@ -64,6 +64,7 @@ class StoredExecution:
     owner_pid: int
     control_address: str | None = None
     out_dir: str | None = None
+    run_options: str | None = None
     problem: str = ""
 
     @property
@@ -80,6 +81,16 @@ class StoredExecution:
     def owner(self) -> str:
         """Which process runs it, or ran it last: `host:pid`."""
         return f"{self.owner_host}:{self.owner_pid}"
+
+    @property
+    def has_work(self) -> bool:
+        """Whether somebody should be driving it: it runs, or waits for what is in flight."""
+        runs = self.status in {ExecutionStatus.PENDING, ExecutionStatus.RUNNING}
+        return runs or (self.status is ExecutionStatus.PAUSED and self.state.atoms_in_flight > 0)
+
+    def driven(self, now: float) -> bool:
+        """Return whether somebody drives it now: it has work, and its owner says that it lives."""
+        return self.has_work and now - self.heartbeat_at <= HEARTBEAT_TIMEOUT_S
 
     def interrupted(self, now: float) -> bool:
         """Return whether it should be running although its owner is silent: it waits for a resume."""
@@ -162,6 +173,7 @@ def _stored(row: Row[Any]) -> StoredExecution:
         owner_pid=row.owner_pid,
         control_address=row.control_address,
         out_dir=row.out_dir,
+        run_options=row.run_options,
         problem=problem,
     )
 

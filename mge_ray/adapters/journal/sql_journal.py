@@ -45,6 +45,7 @@ _EXISTS = select(executions.c.epoch).where(_id == bindparam("the_execution"))
 _OF_EPOCH = update(executions).where(_id == bindparam("the_execution"), executions.c.epoch == bindparam("the_epoch"))
 _HEARTBEAT = _OF_EPOCH.values(heartbeat_at=bindparam("heartbeat_at"))
 _SET_ADDRESS = _OF_EPOCH.values(control_address=bindparam("control_address"))
+_SET_OPTIONS = _OF_EPOCH.values(run_options=bindparam("run_options"))
 
 
 @dataclass(slots=True)
@@ -132,6 +133,10 @@ class SqlJournal(Journal):
     async def set_control_address(self, execution_id: UUID, epoch: int, address: str | None) -> None:
         """Say where the execution's owner listens for pause and cancel."""
         await self._write_of_epoch(_SET_ADDRESS, execution_id, epoch, control_address=address)
+
+    async def set_run_options(self, execution_id: UUID, epoch: int, options: str) -> None:
+        """Keep what the run was told (JSON), for whoever resumes it."""
+        await self._write_of_epoch(_SET_OPTIONS, execution_id, epoch, run_options=options)
 
     def close(self) -> None:
         """Write what waits, then let go of the database. Closing twice changes nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 # The database's schema, oldest first. A database at a revision that is not listed was made by a newer version.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 VERSION_TABLE = "mge_ray_schema_version"
 
 metadata = MetaData(
@@ -37,6 +37,7 @@ executions = Table(
     Column("owner_pid", Integer, nullable=False),
     Column("control_address", Text, nullable=True),
     Column("out_dir", Text, nullable=True),
+    Column("run_options", Text, nullable=True),  # JSON, of whoever started it
 )
 Index(None, executions.c.created_at)
 
@@ -52,3 +53,19 @@ events = Table(
     Column("version", Integer, nullable=False),
     Column("payload", Text, nullable=False),  # JSON
 )
+
+# What is asked of an execution's owner by somebody else (ADR 12).
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_id", String(36), primary_key=True),
+    Column("execution_id", String(36), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("made_at", Double, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("verb", String(20), nullable=False),
+    Column("arguments", Text, nullable=False),  # JSON
+    Column("standing", String(20), nullable=False),
+    Column("answer", Text, nullable=False),
+)
+Index(None, requests.c.execution_id)

@@ -66,6 +66,7 @@ function toggle(atom) {
 function detail(atom) {
   const facts = [["Place", h("span", { class: "mono" }, `${atom.file}: ${atom.symbol}`)], ["Rests on", atom.depends_on.length ? atom.depends_on.map((id, index) => [index ? ", " : "", byId.has(id) ? h("button", { class: "link", type: "button", onclick: () => show(id) }, id) : id]) : "nothing"],
     ["Tests", atom.tests.length ? h("span", { class: "mono" }, atom.tests.join(", ")) : "none"],
+    atom.reviewed && ["By hand", atom.reviewed],
     atom.cause && ["Cause", h("span", { class: "bad" }, atom.cause)],
     atom.transport_errors > 0 && ["Calls without answer", number(atom.transport_errors)],
     atom.unknown > 0 && ["Unknown spend", `at most ${dollars(atom.unknown)}`],
@@ -79,7 +80,8 @@ function attempt(one, isLast) {
   const how = one.temperature !== null ? `temperature ${one.temperature}` : one.effort !== null ? `${one.effort} effort` : null;
   const stop = one.stop === "end_turn" ? null : `stopped: ${words(one.stop)}`;
   const tests = one.tests_run ? plural(one.tests_run, "test") : null;
-  const facts = [one.model, how, dollars(one.cost), `call ${time(one.latency)}`, `check ${time(one.check)}`, tests, stop].filter(Boolean).join(" · ");
+  const asked = one.by ? [`written by ${one.by}`] : [one.model, how, dollars(one.cost), `call ${time(one.latency)}`];
+  const facts = [...asked, `check ${time(one.check)}`, tests, stop].filter(Boolean).join(" · ");
   const verdict = one.passed ? h("span", { class: "good" }, "accepted") : h("span", { class: "warn" }, `rejected at ${one.errors.length ? one.errors[0].level : "its check"}`);
   const named = (error) => (error ? [error.level, error.rule, error.line && `line ${error.line}`].filter(Boolean).join(", ") : "");
   const errors = one.errors.map((error, index) => h("li", {}, named(error) !== named(one.errors[index - 1]) && h("span", { class: "note" }, named(error)), h("pre", { class: "message" }, error.message)));

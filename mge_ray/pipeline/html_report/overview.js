@@ -97,6 +97,7 @@ function review() {
       list.append(h("li", {}, h("span", { class: `score ${item.confidence < 50 ? "bad" : "warn"}` }, item.confidence), h("div", {},
         h("button", { class: "link", type: "button", onclick: () => show(item.atom_id) }, item.atom_id),
         item.dependents > 0 && h("span", { class: "note" }, `  ${plural(item.dependents, "atom rests", "atoms rest")} on it`),
+        item.reviewed && h("span", { class: "good" }, `  ${item.reviewed}`),
         h("ul", { class: "reasons" }, item.reasons.map((reason) => h("li", {}, `−${reason.points} ${reason.text}`))))));
     }
     const left = data.review.length - list.childElementCount;
@@ -105,7 +106,8 @@ function review() {
   };
   more.addEventListener("click", () => add(data.review.length));
   add(8);
-  const note = `Confidence is 100 minus stated points: a way to order reading, not a measurement. Atoms below ${data.listed_below} are listed, worst first.`;
-  section("review", "To review", note, data.review.length ? [list, more] : h("p", { class: "muted" }, "Nothing stands out: no atom lies below the line."));
+  const note = `Confidence is 100 minus stated points: a way to order reading, not a measurement. Atoms below ${data.listed_below} are listed, worst first; those somebody has dealt with come last.`;
+  const commands = data.review_commands.length > 0 && [h("p", { class: "note" }, "To say that you have looked, or to put code of your own in place:"), h("pre", { tabindex: "0" }, data.review_commands.join("\n"))];
+  section("review", "To review", note, data.review.length ? [list, more, commands] : h("p", { class: "muted" }, "Nothing stands out: no atom lies below the line."));
   window.addEventListener("beforeprint", () => add(data.review.length));
 }

@@ -15,9 +15,9 @@ from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.cost import SOFT_LIMIT_SHARE
 from mge_ray.domain.execution_record import ACCEPTANCE
 from mge_ray.domain.machine import ExecutionMachine
-from mge_ray.pipeline.confidence import LISTED_BELOW, scored
+from mge_ray.pipeline.confidence import LISTED_BELOW, reviewed, scored
 from mge_ray.pipeline.observed import MoneyPoint, Observed, Span
-from mge_ray.pipeline.report import ExecutionReport
+from mge_ray.pipeline.report import ExecutionReport, review_commands
 
 MAX_CODE_CHARS = 2_000_000
 CODE_CAPS = (8_000, 4_000, 2_000, 1_000, 500, 200, 0)
@@ -48,6 +48,7 @@ def page_data(report: ExecutionReport, seen: Observed) -> dict[str, Any]:
         "money": [_money(point, began) for point in _thinned(seen.money)],
         "pauses": [[_seconds(start - began), _seconds(end - began)] for start, end in seen.pauses],
         "rejections": _rejections(machine),
+        "review_commands": review_commands(report),
         "review": [item.model_dump(mode="json") for item in report.review],
         "listed_below": LISTED_BELOW,
         "forecast": report.forecast.model_dump(mode="json") if report.forecast else None,
@@ -90,6 +91,7 @@ def _atom(machine: ExecutionMachine, record: AtomRecord, spans: list[Span], bega
         "wave": record.wave_id,
         "status": record.status.value,
         "cause": record.cause[:MAX_ERROR_CHARS],
+        "reviewed": reviewed(record)[:MAX_ERROR_CHARS],
         "transport_errors": record.transport_errors,
         "workers_lost": record.workers_lost,
         "cost": round(record.cost_usd, 6),
@@ -108,6 +110,7 @@ def _attempt(attempt: Attempt, before: Attempt | None, cap: int) -> dict[str, An
     failures = attempt.verdict.failures
     return {
         "n": attempt.number,
+        "by": attempt.by[:MAX_NAME_CHARS],
         "model": attempt.settings.model[:MAX_NAME_CHARS],
         "temperature": attempt.settings.temperature,
         "effort": attempt.settings.effort,

@@ -1,0 +1,66 @@
+"""RequestDesk: carries out what is asked of this engine's executions through the journal. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+from uuid import UUID
+
+from mge_ray.adapters.journal import ControlRequest, Standing, move_request, open_requests
+from mge_ray.domain.errors import MgeRayError
+from mge_ray.execution.execution_service_v2 import ExecutionServiceV2
+
+LISTEN_EVERY_S = 1.0
+_log = logging.getLogger(__name__)
+
+
+class RequestDesk:
+    """Looks for requests while something is driven; only what is driven is asked for through the journal."""
+
+    def __init__(self, url: str, service: ExecutionServiceV2) -> None:
+        self._url = url
+        self._service = service
+
+    async def listen(self) -> None:
+        """Look once a second, for ever. A journal that is away is looked at again."""
+        while True:
+            await asyncio.sleep(LISTEN_EVERY_S)
+            try:
+                await self.look()
+            except MgeRayError as error:
+                _log.warning("requests could not be read: %s", error)
+
+    async def look(self) -> None:
+        """Carry out what is asked now."""
+        service = self._service
+        driven = [execution_id for execution_id in service.execution_ids if service.is_driven(execution_id)]
+        if driven:
+            for request in await asyncio.to_thread(open_requests, self._url, driven):
+                await self._take(request)
+
+    async def _take(self, request: ControlRequest) -> None:
+        """Take one request, unless it was withdrawn, and answer it."""
+        if not await self._move(request.request_id, Standing.OPEN, Standing.TAKEN):
+            return
+        try:
+            await self._carry_out(request)
+        except (MgeRayError, KeyError, TypeError) as error:
+            refusal = str(error) if isinstance(error, MgeRayError) else f"{request.verb!r} is not understood: {error}"
+            await self._move(request.request_id, Standing.TAKEN, Standing.REFUSED, refusal)
+        else:
+            await self._move(request.request_id, Standing.TAKEN, Standing.DONE)
+
+    async def _carry_out(self, request: ControlRequest) -> None:
+        execution_id, arguments, service = request.execution_id, request.arguments, self._service
+        if request.epoch != service.epoch(execution_id):
+            raise MgeRayError("the execution has changed hands since; ask again")
+        verbs: dict[str, Any] = {
+            "pause": service.pause_execution,
+            "cancel": service.cancel_execution,
+            "approve": service.approve_atom,
+        }
+        await verbs[request.verb](execution_id, **arguments)
+
+    async def _move(self, request_id: UUID, before: Standing, after: Standing, answer: str = "") -> bool:
+        return await asyncio.to_thread(move_request, self._url, request_id, before, after, answer)
