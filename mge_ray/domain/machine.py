@@ -241,7 +241,6 @@ class ExecutionMachine(Control):
         attempt = replace(record.attempts[index], verdict=verdict, check_s=verdict.duration_s)
         record.attempts[index] = attempt
         if verdict.passed or hopeless:
-            record.rechecks.clear()
             record.code = attempt.code if verdict.passed else record.code
             status = AtomStatus.SUCCEEDED if verdict.passed else AtomStatus.FAILED
             return self._end_atom(record, status, at, cause=hopeless)

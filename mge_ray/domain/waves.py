@@ -71,7 +71,7 @@ class WaveProgress(Blame):
         return []
 
     def _close(self, record: AtomRecord, status: AtomStatus, cause: str) -> None:
-        record.status, record.cause = status, cause
+        record.status, record.cause, record.rechecks = status, cause, []
         self.ended[status] += 1
         if record.wave_id == self.current_wave or record.reopened:
             self.open_in_wave -= 1

@@ -196,3 +196,13 @@ def test_a_cancel_ends_what_waits():
     attempt(run, "caller", blaming("helper"))
     run.cancel()
     assert (run.status("caller"), run.status("helper")) == ("cancelled", "cancelled")
+
+
+def test_one_that_times_out_while_it_is_checked_again_is_not_checked_a_third_time():
+    run = helped(atom_timeout_s=60.0)
+    attempt(run, "caller", blaming("helper"), code="second\n")
+    attempt(run, "helper", code="right\n")
+    run.check("caller")
+    run.time_out("caller")
+    record = run.machine.atoms["caller"]
+    assert (record.status.value, record.rechecks) == ("failed", [])
