@@ -293,8 +293,8 @@ class WorldWork:
         )
 
     def _some_atoms(self) -> list[str]:
-        names = list(self._machine.atoms)
-        return self._world.draw.sample(names, min(len(names), self._world.draw.randrange(3)))
+        atoms = self._machine.plan.atoms
+        return [one.id for one in self._world.draw.sample(atoms, min(len(atoms), self._world.draw.randrange(3)))]
 
     def _later(self, seconds: float, call_id: str, event: Event) -> None:
         heapq.heappush(self._checks, (self._world.clock.at + seconds, next(self._world.numbers), call_id, event))
