@@ -68,13 +68,13 @@ def ask_or_change(
     url: str, stored: StoredExecution, verb: str, arguments: dict[str, Any], decide: Decide
 ) -> ExecutionState:
     """Ask whoever drives the execution; where nobody does, change it in the journal."""
-    if stored.driven(time.time()) and _answered(url, stored, verb, arguments):
+    if stored.driven(time.time()) and answer_of_owner(url, stored, verb, arguments) is not None:
         return load_execution(url, stored.execution_id).state
     return _change(url, stored, decide)
 
 
-def _answered(url: str, stored: StoredExecution, verb: str, arguments: dict[str, Any]) -> bool:
-    """Return True when the owner has carried the request out, False if it died and the request is withdrawn."""
+def answer_of_owner(url: str, stored: StoredExecution, verb: str, arguments: dict[str, Any]) -> str | None:
+    """Return what the owner said when it had carried the request out; None if it died and the request is withdrawn."""
     request = ControlRequest(stored.execution_id, stored.epoch, verb, arguments, made_by=user_name())
     put_request(url, request)
     deadline = time.monotonic() + PATIENCE_S
@@ -86,7 +86,7 @@ def _answered(url: str, stored: StoredExecution, verb: str, arguments: dict[str,
                 raise EngineUnavailableError(
                     f"{stored.owner}, which runs execution {stored.execution_id}, does not answer; nothing was changed"
                 )
-            return False
+            return None
         if time.monotonic() > deadline + PATIENCE_S:
             raise EngineUnavailableError(
                 f"{stored.owner} took the request and has not answered; see `mge-ray status {stored.execution_id}`"
@@ -94,7 +94,7 @@ def _answered(url: str, stored: StoredExecution, verb: str, arguments: dict[str,
         time.sleep(POLL_S)
     if answer.standing is Standing.REFUSED:
         raise StateConflictError(answer.answer)
-    return True
+    return answer.answer
 
 
 def expect_undriven(stored: StoredExecution) -> None:

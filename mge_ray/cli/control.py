@@ -10,6 +10,7 @@ import typer
 from mge_ray.cli.change import (
     AtomArgument,
     IdArgument,
+    answer_of_owner,
     ask_or_change,
     change_undriven,
     found,
@@ -17,7 +18,15 @@ from mge_ray.cli.change import (
     user_name,
 )
 from mge_ray.cli.options import DbOption
-from mge_ray.domain.events import CancelRequested, Event, HaltRequested, PauseRequested, RetryRequested
+from mge_ray.domain.events import (
+    MOST_CONCURRENCY,
+    CancelRequested,
+    ConcurrencyChanged,
+    Event,
+    HaltRequested,
+    PauseRequested,
+    RetryRequested,
+)
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.state import ExecutionState, ExecutionStatus
 from mge_ray.execution.requests import approval, check_atom, check_state
@@ -27,7 +36,7 @@ MAX_NOTE_CHARS = 2_000
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (pause, cancel, retry, approve):
+    for command in (pause, cancel, retry, approve, concurrency):
         app.command(command.__name__)(command)
 
 
@@ -106,6 +115,25 @@ def approve(
         state = ask_or_change(url, stored, "approve", {"atom_id": atom, **said}, decide)
     typer.echo(f"atom {atom} is {'used despite its failures' if despite_failures else 'approved'} by {said['by']}")
     if despite_failures:
+        tell_next(state)
+
+
+def concurrency(
+    execution_id: IdArgument,
+    limit: Annotated[int | None, typer.Option(min=1, max=MOST_CONCURRENCY, help="Calls in flight at most.")] = None,
+    db: DbOption = None,
+) -> None:
+    """Show how an execution's calls are throttled, or bound them anew while it runs."""
+    url, stored = found(db, execution_id)
+    said = {"limit": limit, "by": user_name()}
+    if stored.driven(time.time()) and (told := answer_of_owner(url, stored, "concurrency", said)) is not None:
+        typer.echo(told)
+    elif limit is None:
+        typer.echo(f"execution {stored.execution_id} is {stored.status.value} and makes no calls")
+    else:
+        check_state(stored.execution_id, stored.status, ConcurrencyChanged)
+        state = change_undriven(url, stored, lambda _: ConcurrencyChanged(time.time(), limit, user_name()))
+        typer.echo(f"at most {limit} calls in flight from its resume on")
         tell_next(state)
 
 

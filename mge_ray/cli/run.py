@@ -29,7 +29,8 @@ from mge_ray.cli.report import check_reports, write_reports
 from mge_ray.cli.run_options import options_of
 from mge_ray.cli.screen import RunScreen, print_summary
 from mge_ray.domain.errors import StateConflictError
-from mge_ray.domain.events import ExecutionSettings
+from mge_ray.domain.events import MOST_CONCURRENCY, ExecutionSettings
+from mge_ray.domain.lease import DEFAULT_PRIORITY, HIGHEST_PRIORITY, LOWEST_PRIORITY
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.state import ExecutionState, ExecutionStatus
 from mge_ray.pipeline.output_folder import check_target
@@ -95,7 +96,13 @@ def register(app: typer.Typer) -> None:
         ] = DEFAULT_ESCALATION_MODEL,
         budget: Annotated[float, typer.Option(min=0, help="Hard limit in US dollars.")] = DEFAULT_BUDGET_USD,
         price: PriceOption = None,
-        concurrency: Annotated[int, typer.Option(min=1, max=100_000, help="Calls in flight at most.")] = 100,
+        concurrency: Annotated[int, typer.Option(min=1, max=MOST_CONCURRENCY, help="Calls in flight at most.")] = 100,
+        start_concurrency: Annotated[
+            int | None, typer.Option(min=1, max=MOST_CONCURRENCY, help="Calls in flight before any was answered. [100]")
+        ] = None,
+        priority: Annotated[
+            int, typer.Option(min=LOWEST_PRIORITY, max=HIGHEST_PRIORITY, help="A step doubles its share of an engine.")
+        ] = DEFAULT_PRIORITY,
         max_tokens: Annotated[int, typer.Option(min=64, help="Longest first answer, in tokens.")] = 4_096,
         atom_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds in flight before an atom fails.")] = 300.0,
         call_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds before one call is given up.")] = 120.0,
@@ -138,6 +145,8 @@ def register(app: typer.Typer) -> None:
             budget=budget,
             price=price or [],
             concurrency=concurrency,
+            start_concurrency=start_concurrency,
+            priority=priority,
             max_tokens=max_tokens,
             atom_timeout=atom_timeout,
             call_timeout=call_timeout,
@@ -173,6 +182,8 @@ def make_request(
     budget: float,
     price: list[str],
     concurrency: int,
+    start_concurrency: int | None = None,
+    priority: int = DEFAULT_PRIORITY,
     max_tokens: int,
     atom_timeout: float,
     call_timeout: float,
@@ -201,6 +212,7 @@ def make_request(
         require_price=True,
         sampling=temperature,
         generate_limit=concurrency,
+        generate_start=start_concurrency,
         sandbox_level=sandbox,
         driver_pid=None if address else os.getpid(),
     )
@@ -211,6 +223,7 @@ def make_request(
         policy=attempt_policy(config, model, escalation_model, max_tokens=max_tokens),
         budget_usd=budget,
         max_concurrency=concurrency,
+        priority=priority,
         atom_timeout_s=atom_timeout,
         call_timeout_s=call_timeout,
         simulated=simulated,

@@ -119,6 +119,15 @@ class RayLeases:
         returned, self._returned = self._returned, {}
         return returned
 
+    async def retune(self, limit: int) -> None:
+        """Set another upper bound for calls in flight, while running."""
+        await self._controller.retune.remote(limit)
+
+    async def views(self) -> list[ThrottleView]:
+        """Return how every model class is throttled now."""
+        views: list[ThrottleView] = await self._controller.views.remote()
+        return views
+
     async def renew(self, held: Mapping[Pool, Sequence[str]]) -> None:
         """Prolong what is held."""
         self._controller.renew.remote({pool.value: list(lease_ids) for pool, lease_ids in held.items()})

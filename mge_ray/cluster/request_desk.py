@@ -9,6 +9,7 @@ from uuid import UUID
 
 from mge_ray.adapters.journal import ControlRequest, Standing, move_request, open_requests
 from mge_ray.domain.errors import MgeRayError
+from mge_ray.domain.throttle import described
 from mge_ray.execution.execution_service_v2 import ExecutionServiceV2
 
 LISTEN_EVERY_S = 1.0
@@ -44,14 +45,15 @@ class RequestDesk:
         if not await self._move(request.request_id, Standing.OPEN, Standing.TAKEN):
             return
         try:
-            await self._carry_out(request)
+            answer = await self._carry_out(request)
         except (MgeRayError, KeyError, TypeError) as error:
             refusal = str(error) if isinstance(error, MgeRayError) else f"{request.verb!r} is not understood: {error}"
             await self._move(request.request_id, Standing.TAKEN, Standing.REFUSED, refusal)
         else:
-            await self._move(request.request_id, Standing.TAKEN, Standing.DONE)
+            await self._move(request.request_id, Standing.TAKEN, Standing.DONE, answer)
 
-    async def _carry_out(self, request: ControlRequest) -> None:
+    async def _carry_out(self, request: ControlRequest) -> str:
+        """Do it; return what is to be told."""
         execution_id, arguments, service = request.execution_id, request.arguments, self._service
         if request.epoch != service.epoch(execution_id):
             raise MgeRayError("the execution has changed hands since; ask again")
@@ -59,8 +61,15 @@ class RequestDesk:
             "pause": service.pause_execution,
             "cancel": service.cancel_execution,
             "approve": service.approve_atom,
+            "concurrency": self._concurrency,
         }
-        await verbs[request.verb](execution_id, **arguments)
+        answer = await verbs[request.verb](execution_id, **arguments)
+        return answer if isinstance(answer, str) else ""
+
+    async def _concurrency(self, execution_id: UUID, limit: int | None = None, by: str = "") -> str:
+        if limit is not None:
+            await self._service.change_concurrency(execution_id, limit, by=by)
+        return "\n".join(map(described, await self._service.throttling())) or "no call has been made yet"
 
     async def _move(self, request_id: UUID, before: Standing, after: Standing, answer: str = "") -> bool:
         return await asyncio.to_thread(move_request, self._url, request_id, before, after, answer)

@@ -44,6 +44,10 @@ class Control(WaveProgress):
                     self.queues.add(Pool.EXECUTE, record.atom_id)
         return outcome
 
+    def _on_concurrency_changed(self, event: e.ConcurrencyChanged) -> Outcome:
+        self.settings = self._settings.model_copy(update={"max_concurrency": event.limit})
+        return []
+
     def _on_resume_requested(self, event: e.ResumeRequested) -> Outcome:
         self.status = ExecutionStatus.RUNNING
         self.reason = ""

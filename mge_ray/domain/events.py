@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from mge_ray.domain.concurrency import Pool
-from mge_ray.domain.errors import MgeRayError
+from mge_ray.domain.errors import MgeRayError, StateConflictError
 from mge_ray.domain.forecast import Forecast
 from mge_ray.domain.generation import CallFailure, Generation, whole
 from mge_ray.domain.lease import DEFAULT_PRIORITY, HIGHEST_PRIORITY, LOWEST_PRIORITY
@@ -21,6 +21,7 @@ from mge_ray.domain.retry import AttemptPolicy
 from mge_ray.domain.validation import ValidationResult
 
 EVENT_VERSION = 1
+MOST_CONCURRENCY = 100_000
 
 
 class ExecutionSettings(BaseModel):
@@ -30,7 +31,7 @@ class ExecutionSettings(BaseModel):
 
     policy: AttemptPolicy
     budget_usd: float | None = Field(default=None, ge=0)
-    max_concurrency: int = Field(default=100, ge=1, le=100_000)
+    max_concurrency: int = Field(default=100, ge=1, le=MOST_CONCURRENCY)
     atom_timeout_s: float = Field(default=300.0, gt=0)
     call_timeout_s: float = Field(default=120.0, gt=0)
     max_transport_tries: int = Field(default=12, ge=1)
@@ -166,6 +167,21 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class ConcurrencyChanged:
+    """Somebody wants another bound for this execution's calls in flight; what is in flight beyond it ends by itself."""
+
+    at: float
+    limit: int
+    by: str = ""
+    kind: Literal["concurrency_changed"] = "concurrency_changed"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by", whole(self.by))
+        if not 1 <= self.limit <= MOST_CONCURRENCY:
+            raise StateConflictError(f"calls in flight are bounded between 1 and {MOST_CONCURRENCY}, got {self.limit}")
+
+
+@dataclass(frozen=True, slots=True)
 class HaltRequested:
     """Nothing new is to be dispatched, and what is in flight is not waited for."""
 
@@ -252,6 +268,7 @@ Event = (
     | ResumeRequested
     | CancelRequested
     | HaltRequested
+    | ConcurrencyChanged
     | RetryRequested
     | CodeEdited
     | FailureAccepted

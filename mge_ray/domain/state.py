@@ -82,6 +82,8 @@ TRANSITIONS: dict[tuple[ExecutionStatus, type], ExecutionStatus] = {
     # What people do by hand (ADR 12): whatever opens an execution again leaves it paused.
     (_S.RUNNING, e.HaltRequested): _S.PAUSED,
     (_S.PAUSED, e.HaltRequested): _S.PAUSED,
+    (_S.RUNNING, e.ConcurrencyChanged): _S.RUNNING,
+    (_S.PAUSED, e.ConcurrencyChanged): _S.PAUSED,
     **{(status, e.RetryRequested): _S.PAUSED for status in (_S.PAUSED, _S.FAILED)},
     **{(status, e.FailureAccepted): _S.PAUSED for status in (_S.PAUSED, _S.FAILED)},
     **{(status, e.CodeEdited): _S.PAUSED for status in (_S.PAUSED, _S.FAILED, _S.COMPLETED)},

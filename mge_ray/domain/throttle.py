@@ -199,6 +199,26 @@ class ThrottleView:
     output_tokens_per_minute: float | None
 
 
+def described(view: ThrottleView) -> str:
+    """Return one line for people."""
+    rates = {
+        "requests": view.requests_per_minute,
+        "input tokens": view.input_tokens_per_minute,
+        "output tokens": view.output_tokens_per_minute,
+    }
+    known = ", ".join(f"{per_minute:,.0f} {name} a minute" for name, per_minute in rates.items() if per_minute)
+    growing = "doubling" if view.slow_start else "growing by steps"
+    name = view.model_class or "calls"
+    parts = [
+        f"{name}: {view.in_use} in flight, limit {view.limit} (at most {view.highest}), {growing}",
+        f"pushed back {view.pushed_back} times" if view.pushed_back else "never pushed back",
+        "the provider is overloaded, one call tries" if view.breaker_open else "",
+        f"all wait for {view.paused_s:.0f} s" if view.paused_s else "",
+        f"the provider allows {known}" if known else "",
+    ]
+    return "; ".join(filter(None, parts))
+
+
 class Throttles:
     """All the leases of one engine: a throttle for each model class that is called, and one pool for checks."""
 

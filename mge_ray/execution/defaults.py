@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from mge_ray.domain.concurrency import Pool
-from mge_ray.domain.throttle import CallOutcome, Throttles
+from mge_ray.domain.throttle import CallOutcome, Throttles, ThrottleView
 from mge_ray.execution.ports import Clock
 
 
@@ -60,3 +60,11 @@ class LocalLeases:
 
     async def renew(self, held: Mapping[Pool, Sequence[str]]) -> None:
         """Do nothing: a lease in one's own process cannot outlive its holder."""
+
+    async def retune(self, limit: int) -> None:
+        """Set another upper bound for calls in flight, while running."""
+        self.throttles.retune(limit)
+
+    async def views(self) -> list[ThrottleView]:
+        """Return how every model class is throttled now."""
+        return self.throttles.views(now=self._clock.now())

@@ -16,6 +16,7 @@ from mge_ray.domain.errors import MgeRayError, StateConflictError, UnknownExecut
 from mge_ray.domain.events import (
     CancelRequested,
     CodeEdited,
+    ConcurrencyChanged,
     CoordinatorRestarted,
     Event,
     ExecutionSettings,
@@ -30,6 +31,7 @@ from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.plan import ExecutionWave, Masterplan, checked_plan
 from mge_ray.domain.progress import atom_state, execution_state, wave_state
 from mge_ray.domain.state import AtomState, ExecutionState, ExecutionStatus, WaveState
+from mge_ray.domain.throttle import ThrottleView
 from mge_ray.domain.validation import ValidationResult
 from mge_ray.execution.ports import Candidate, QuotesCalls
 from mge_ray.execution.recovery import replay
@@ -153,6 +155,22 @@ class ExecutionServiceV2:
         if run.machine.status is not ExecutionStatus.CANCELLED:
             await self._send(execution_id, CancelRequested(self._now(), whole(reason)))
         return self._view(run)
+
+    async def change_concurrency(self, execution_id: UUID, limit: int, *, by: str) -> ExecutionState:
+        """Bound an execution's calls in flight anew, at once; the engine's bound is the greatest of its executions'."""
+        run = self._run(execution_id)
+        check_state(execution_id, run.machine.status, ConcurrencyChanged)
+        await self._send(execution_id, ConcurrencyChanged(self._now(), limit, by))
+        await self._retune()
+        return self._view(run)
+
+    async def throttling(self) -> list[ThrottleView]:
+        """Return how calls are throttled now, by model class."""
+        return await self.wave_executor.leases.views()
+
+    async def _retune(self) -> None:
+        running = (run.machine.settings for run in self._runs.values() if not run.machine.status.ended)
+        await self.wave_executor.leases.retune(max(one.max_concurrency for one in running if one))
 
     async def retry_execution(self, execution_id: UUID, atom_ids: Iterable[str] = ()) -> ExecutionState:
         """Grant failed atoms, all or those named, new attempts, and open what they blocked; it is paused after that."""

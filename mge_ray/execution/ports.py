@@ -16,7 +16,7 @@ from mge_ray.domain.generation import CallFailure, Generation
 from mge_ray.domain.plan import Masterplan, ValidationPlan
 from mge_ray.domain.retry import AttemptSettings
 from mge_ray.domain.state import ExecutionState
-from mge_ray.domain.throttle import CallOutcome
+from mge_ray.domain.throttle import CallOutcome, ThrottleView
 from mge_ray.domain.validation import ValidationResult
 
 
@@ -154,6 +154,14 @@ class Leases(Protocol):
 
     async def release(self, pool: Pool, lease_ids: Sequence[str]) -> None:
         """Give leases back."""
+        ...
+
+    async def retune(self, limit: int) -> None:
+        """Set another upper bound for calls in flight, while running."""
+        ...
+
+    async def views(self) -> list[ThrottleView]:
+        """Return how every model class is throttled now."""
         ...
 
     async def renew(self, held: Mapping[Pool, Sequence[str]]) -> None:

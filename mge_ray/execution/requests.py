@@ -18,6 +18,7 @@ _NEEDS = {
     e.PauseRequested: ("pause", "running"),
     e.HaltRequested: ("pause", "running"),
     e.ResumeRequested: ("resume", "paused"),
+    e.ConcurrencyChanged: ("another bound", "running or paused"),
     e.CancelRequested: ("cancel", "running or paused"),
     e.RetryRequested: ("retry", "paused or failed"),
     e.CodeEdited: ("edit", "paused, completed or failed"),

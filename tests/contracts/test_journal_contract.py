@@ -61,6 +61,7 @@ ONE_OF_EACH: tuple[e.Event, ...] = (
     e.CodeEdited(16.0, "a", NASTY, NASTY, ValidationResult(tests_run=3)),
     e.FailureAccepted(17.0, "a", NASTY, NASTY),
     e.AtomApproved(18.0, "a", NASTY, NASTY),
+    e.ConcurrencyChanged(19.0, 7, NASTY),
 )
 
 

@@ -3,7 +3,7 @@ import pytest
 from mge_ray.domain import commands as c
 from mge_ray.domain import events as e
 from mge_ray.domain.concurrency import Pool
-from mge_ray.domain.errors import IllegalTransitionError, UnknownExecutionError
+from mge_ray.domain.errors import IllegalTransitionError, StateConflictError, UnknownExecutionError
 from mge_ray.domain.progress import execution_state
 from mge_ray.domain.state import AtomStatus, ExecutionStatus
 from tests.builders import CALL_USD, PASSED, driven, failed, generation
@@ -33,6 +33,12 @@ def with_a_failed_atom(text="a -> b, c", **fields):
     run.attempt("c")
     assert run.machine.status is ExecutionStatus.FAILED
     return run
+
+
+@pytest.mark.parametrize("limit", [0, -1, 100_001])
+def test_a_bound_of_calls_that_makes_no_sense_is_no_event(limit):
+    with pytest.raises(StateConflictError, match="between 1 and 100000"):
+        e.ConcurrencyChanged(1.0, limit, "me")
 
 
 # ---- halt ------------------------------------------------------------------------------------------------------------

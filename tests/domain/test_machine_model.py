@@ -280,6 +280,12 @@ class Executions(RuleBasedStateMachine):
         assert self.calls == self.checks == {}
         assert not self.accepting
 
+    @precondition(lambda self: self.machine.status in {ExecutionStatus.RUNNING, ExecutionStatus.PAUSED})
+    @rule(limit=st.integers(1, 9))
+    def the_bound_changes(self, limit):
+        self.send(e.ConcurrencyChanged(self.now, limit, "me"))
+        assert self.machine.settings.max_concurrency == limit
+
     @precondition(lambda self: self.machine.status in OPENABLE)
     @rule(wish=st.sampled_from(["retry all", "retry one", "edit", "take", "approve"]), number=picks)
     def a_person_steps_in(self, wish, number):

@@ -32,6 +32,7 @@ SAMPLES = {
     e.ResumeRequested: lambda call_id: e.ResumeRequested(2_000.0),
     e.CancelRequested: lambda call_id: e.CancelRequested(2_000.0),
     e.HaltRequested: lambda call_id: e.HaltRequested(2_000.0),
+    e.ConcurrencyChanged: lambda call_id: e.ConcurrencyChanged(2_000.0, 7, "me"),
     e.RetryRequested: lambda call_id: e.RetryRequested(2_000.0),
     e.CodeEdited: lambda call_id: e.CodeEdited(2_000.0, "b", "x = 2\n", "me", PASSED),
     e.FailureAccepted: lambda call_id: e.FailureAccepted(2_000.0, "b", "me"),

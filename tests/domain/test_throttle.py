@@ -14,7 +14,7 @@ from mge_ray.domain.fairness import Demand, fair_shares
 from mge_ray.domain.generation import FailureKind
 from mge_ray.domain.lease import Lease, model_class, read_lease
 from mge_ray.domain.rates import RateBucket, Rates
-from mge_ray.domain.throttle import CallOutcome, SharedLeases, Throttle, Throttles
+from mge_ray.domain.throttle import CallOutcome, SharedLeases, Throttle, Throttles, described
 
 
 def leases(execution, *names, priority=5, pool=Pool.GENERATE, model="sonnet-5"):
@@ -359,3 +359,17 @@ def test_each_model_class_has_its_own_and_checks_are_apart():
     throttles.release(Pool.GENERATE, sonnet)
     throttles.release(Pool.EXECUTE, checks)
     assert throttles.in_use(now=31.0) == {"generate": 0, "execute": 0}
+
+
+def test_a_view_is_one_line_for_people():
+    throttles = Throttles(2, 50, ttl_s=30.0)
+    throttles.observe([answer(requests_limit=300, requests_remaining=9)], now=0.0)
+    (view,) = throttles.views(now=0.0)
+    assert described(view) == (
+        "sonnet-5: 0 in flight, limit 50 (at most 50), doubling; never pushed back; "
+        "the provider allows 300 requests a minute"
+    )
+    for call in range(9):
+        throttles.observe([failed(FailureKind.OVERLOADED, 20.0, str(call))], now=0.0)
+    told = described(throttles.views(now=0.0)[0])
+    assert "growing by steps; pushed back 8 times; the provider is overloaded, one call tries; all wait for 2" in told

@@ -123,6 +123,23 @@ def test_code_written_by_hand_must_pass_and_then_completes_what_was_blocked(stor
     assert ran.code == 0
 
 
+def test_the_bound_of_calls_in_flight_is_changed_while_it_runs_and_shown(stored, cli):
+    async def story():
+        execution_id = await is_driven(stored)
+        ran = await asked(stored, cli, "concurrency", execution_id, "--limit", "7")
+        assert (ran.code, ran.err) == (0, "")
+        assert "in flight, limit 7 (at most 7), doubling; never pushed back" in ran.out
+        assert stored.service.machine(execution_id).settings.max_concurrency == 7
+        await asked(stored, cli, "pause", execution_id, "--now")
+        await stored.service.wait(execution_id)
+        ran = await asyncio.to_thread(cli, "concurrency", execution_id, "--limit", "9")
+        assert "at most 9 calls in flight from its resume on" in ran.out
+        assert "makes no calls" in (await asyncio.to_thread(cli, "concurrency", execution_id)).out
+        assert stored.machine(execution_id).settings.max_concurrency == 9
+
+    asyncio.run(story())
+
+
 def test_a_failed_atom_can_be_tried_again_or_used_as_it_is(stored, cli):
     execution_id = asyncio.run(has_failed(stored))
     refused = cli("approve", execution_id, "to_celsius")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mge_ray.domain.concurrency import Pool
-from mge_ray.domain.throttle import CallOutcome
+from mge_ray.domain.throttle import CallOutcome, ThrottleView
 
 
 @dataclass
@@ -39,6 +39,14 @@ class CountedLeases:
     async def renew(self, held: Mapping[Pool, Sequence[str]]) -> None:
         """Keep what was renewed."""
         self.renewals.append({pool: list(lease_ids) for pool, lease_ids in held.items()})
+
+    async def retune(self, limit: int) -> None:
+        """Take another limit over."""
+        self.limit = limit
+
+    async def views(self) -> list[ThrottleView]:
+        """Throttle nothing by model."""
+        return []
 
     @property
     def all_returned(self) -> bool:

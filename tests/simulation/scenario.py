@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, replace
+from functools import partial
 from uuid import UUID
 
 from mge_ray.domain import commands as c
@@ -177,8 +178,14 @@ class Scenario:
             self.command = None
         if self.command is None and self.world.chance(self.world.faults.command):
             wish = self.world.draw.choices(
-                [self.service.pause_execution, self.service.resume_execution, self.service.cancel_execution],
-                [10, 20, 1],
+                [
+                    self.service.pause_execution,
+                    self.service.resume_execution,
+                    self.service.cancel_execution,
+                    partial(self.service.pause_execution, now=True),
+                    partial(self.service.change_concurrency, limit=self.world.draw.randint(1, 50), by="a test"),
+                ],
+                [10, 20, 1, 5, 5],
             )[0]
             self.command = asyncio.get_running_loop().create_task(wish(self.id))
         await asyncio.sleep(0)

@@ -27,7 +27,7 @@ from mge_ray.domain.events import (
 )
 from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation, StopReason
 from mge_ray.domain.machine import ExecutionMachine
-from mge_ray.domain.throttle import CallOutcome, Throttles
+from mge_ray.domain.throttle import CallOutcome, Throttles, ThrottleView
 from mge_ray.execution.memory_journal import MemoryJournal
 from mge_ray.execution.ports import JournalUnavailableError, WorkCommand
 from tests.builders import PASSED, failed, generation
@@ -214,6 +214,14 @@ class WorldLeases:
         """Give leases back."""
         self._world.maybe_crash()
         self._world.controller.release(pool, lease_ids)
+
+    async def retune(self, limit: int) -> None:
+        """Set another upper bound."""
+        self._world.controller.retune(limit)
+
+    async def views(self) -> list[ThrottleView]:
+        """Return how calls are throttled."""
+        return self._world.controller.views(now=self._world.clock.at)
 
     async def renew(self, held: Mapping[Pool, Sequence[str]]) -> None:
         """Prolong leases."""
