@@ -6,16 +6,18 @@ Nothing is trusted to survive that: a unit whose code does not come back as the 
 from __future__ import annotations
 
 import ast
+import builtins
 import copy
 from collections.abc import Sequence
 
-from mge_ray.pipeline.atomize.definitions import Module
+from mge_ray.pipeline.atomize.definitions import Function, Module
 from mge_ray.pipeline.atomize.units import Unit
 from mge_ray.pipeline.code_layout import (
     Definition,
     PlacementError,
     first_line,
     is_docstring,
+    is_future,
     last_line,
     parse_quietly,
     read_layout,
@@ -24,6 +26,7 @@ from mge_ray.pipeline.code_layout import (
 )
 from mge_ray.pipeline.workspace import Piece, place, place_all
 
+_BUILTIN = frozenset(dir(builtins))
 
 def answer_of(module: Module, unit: Unit) -> str | None:
     """Return the unit's code as an answer, or None where several definitions cannot become one."""
@@ -124,25 +127,58 @@ def _dumps(tree: ast.Module) -> list[str]:
 
 
 def _moves_freely(module: Module, unit: Unit, symbols: Sequence[str]) -> bool:
-    """Return whether the later parts may stand where the first one does.
+    """Return whether the other parts may stand where the first one does, or before its class.
 
-    They move up, past what stands between. That is safe where nothing of theirs runs when they are defined.
+    They move past what stands between. That is safe where nothing of theirs needs it, and nothing of it them, when it
+    is defined.
     """
     first, *others = unit.nodes
-    between = [
+    start = min(map(first_line, unit.nodes))
+    end = max(map(last_line, unit.nodes))
+    inside = {id(inner) for node in unit.nodes for inner in ast.walk(node)}
+    passed = [
         one
         for one in ast.walk(module.tree)
-        if isinstance(one, ast.stmt) and first_line(first) < first_line(one) < last_line(others[-1])
+        if isinstance(one, ast.stmt) and start <= first_line(one) <= end and id(one) not in inside
     ]
-    inside = {id(inner) for node in unit.nodes for inner in ast.walk(node)}
-    passed = [one for one in between if id(one) not in inside]
-    if not passed:
+    around = [one for one in passed if isinstance(one, ast.ClassDef) and last_line(one) > last_line(first)]
+    if len(passed) == len([one for one in around if first_line(one) < start]):
         return True
     names = {name.rpartition(".")[2] for name in symbols}
-    for node in others:
-        if isinstance(node, ast.ClassDef) or node.decorator_list:
-            return False
-        outside = [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
-        if any(not isinstance(one, ast.Constant) for one in outside):
-            return False
-    return len(names) == len(others) + 1
+    if len(names) != len(symbols) or any(not _stands_alone(node, module) for node in others):
+        return False
+    down = {node.name for node in others if first_line(node) < first_line(first)}
+    return not any(_needed_at_once(one) & down for one in passed)
+
+
+def _stands_alone(node: Function | ast.ClassDef, module: Module) -> bool:
+    """Return whether defining it needs nothing but builtins."""
+    if isinstance(node, ast.ClassDef):
+        return False
+    arguments = node.args
+    needed = [*node.decorator_list, *arguments.defaults, *(one for one in arguments.kw_defaults if one is not None)]
+    if not any(_postpones_annotations(one) for one in module.tree.body):
+        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+        needed += [one.annotation for one in every if one is not None and one.annotation is not None]
+        needed += [node.returns] if node.returns is not None else []
+    used = {inner.id for one in needed for inner in ast.walk(one) if isinstance(inner, ast.Name)}
+    return used <= _BUILTIN and not used & {*module.functions, *module.classes, *module.variables}
+
+
+def _postpones_annotations(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and is_future(node) and any(one.name == "annotations" for one in node.names)
+
+
+def _needed_at_once(node: ast.stmt) -> set[str]:
+    """Return the names that are looked up when the statement runs, bodies of functions left out."""
+    found: set[str] = set()
+    pending: list[ast.AST] = [node]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, ast.Name):
+            found.add(one.id)
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
+            pending += [*one.decorator_list, one.args]
+        else:
+            pending.extend(ast.iter_child_nodes(one))
+    return found

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 
 from mge_ray.domain.atom import AtomicUnit
 from mge_ray.domain.plan import ExecutionWave, Masterplan, ValidationPlan, checked_plan, compute_waves
-from mge_ray.pipeline.atomize.adoption import adopt
+from mge_ray.pipeline.atomize.adoption import adopt, lean
 from mge_ray.pipeline.atomize.answers import altered, answer_of, defines_of
 from mge_ray.pipeline.atomize.definitions import Key, Module, Package, module_name, read_package
 from mge_ray.pipeline.atomize.describe import complexity_of, describe, signature_of
 from mge_ray.pipeline.atomize.edges import Edge, EdgeKind
-from mge_ray.pipeline.atomize.graph import Dependency, UnitGraph, connect
-from mge_ray.pipeline.atomize.judging import assign, gather, lean, line_map, whole_files
+from mge_ray.pipeline.atomize.graph import Dependency, UnitGraph, connect, joined
+from mge_ray.pipeline.atomize.judging import Bench, judges, line_map, outcomes_of, tested, whole_files
 from mge_ray.pipeline.atomize.observations import Observations
+from mge_ray.pipeline.atomize.observed import with_observed
 from mge_ray.pipeline.atomize.project_tree import AtomizeError, ProjectTree
 from mge_ray.pipeline.atomize.references import find_edges
 from mge_ray.pipeline.atomize.stubs import stub_module
-from mge_ray.pipeline.atomize.units import MAKES_NO_STUB, UNJUDGED, Kept, Unit, code_lines, find_units
+from mge_ray.pipeline.atomize.units import MAKES_NO_STUB, UNJUDGED, UNTESTED, Kept, Unit, code_lines, find_units
 from mge_ray.pipeline.workspace import Piece
 
 ID_CHARS = 128
@@ -47,37 +48,57 @@ class Atomized:
     dependencies: Mapping[str, int]
 
 
-def atomize(tree: ProjectTree, observed: Observations, *, timeout_s: float = 30.0, keep_weak: bool = False) -> Atomized:
-    """Make the plan; raises AtomizeError where nothing can be made an atom, PlanError where a plan's limits are hit.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What becomes an atom: `everything`; or what tests run (the default); or only `judged`, what has tests of its own.
 
-    With `keep_weak`, what no test can judge stays in the skeleton instead of becoming an atom.
+    `timeout_s` is how long one atom's tests may take.
     """
+
+    timeout_s: float = 30.0
+    everything: bool = False
+    judged: bool = False
+
+
+def atomize(tree: ProjectTree, observed: Observations, options: Options | None = None) -> Atomized:
+    """Make the plan; raises AtomizeError where nothing can be made an atom, PlanError where a plan's limits are hit."""
+    options = options or Options()
     package = read_package(tree)
     units, kept = find_units(package, observed.entered_at_import)
-    maker = _Maker(package, find_edges(package), kept)
-    graph = maker.connected(units)
-    adopted: list[tuple[Unit, ...]] = []
-    if observed.tests:
-        units, adopted = adopt(graph, _judged(graph, observed), maker.lines_of, maker.mergeable)
-        graph = maker.connected(units)
-        while keep_weak:
-            weak = {unit.key for n, unit in enumerate(graph.units) if n not in _judged(graph, observed)}
-            if not weak:
-                break
-            kept += [Kept(key, UNJUDGED) for key in sorted(weak)]
-            graph = maker.connected([unit for unit in graph.units if unit.key not in weak])
-    if not graph.units:
+    if observed.tests and not options.everything:
+        is_tested = tested(units, observed)
+        kept += [Kept(unit.key, UNTESTED) for unit in units if not is_tested(unit)]
+        units = [unit for unit in units if is_tested(unit)]
+    maker = _Maker(package, with_observed(package, find_edges(package), observed.calls), kept)
+    bench, adopted = _arranged(maker, units, observed)
+    while options.judged and observed.tests and (unjudged := bench.unjudged()):
+        weak = [bench.graph.units[index] for index in unjudged]
+        kept += [Kept(unit.key, UNJUDGED) for unit in weak]
+        left = [unit for unit in bench.graph.units if unit not in weak]
+        bench, more = _arranged(maker, left, observed)
+        adopted += more
+    if not bench.graph.units:
         raise AtomizeError(
             f"{tree.name}: no function or class can be an atom: all {len(kept)} run at import, are empty, conditional "
-            "or judged by no test; see docs/atomize.md"
+            "or run by no test; see docs/atomize.md"
         )
-    return _Plan(tree, maker, graph, observed).build(timeout_s, adopted)
+    return _Plan(tree, maker, bench, observed).build(options.timeout_s, adopted)
 
 
-def _judged(graph: UnitGraph, observed: Observations) -> Mapping[int, Sequence[str]]:
-    passing, _ = gather(observed, line_map(graph.units))
-    lean(graph, passing)
-    return assign(passing, graph.closures(), [0] * len(graph.units))[0]
+def _arranged(maker: _Maker, units: Sequence[Unit], observed: Observations) -> tuple[Bench, list[tuple[Unit, ...]]]:
+    """Connect units and find their tests; join units as long as that lets a test judge them."""
+    adopted: list[tuple[Unit, ...]] = []
+    while True:
+        graph = maker.connected(units)
+        bench = Bench(graph, judges(observed, line_map(graph.units)))
+        lean(bench)
+        groups = adopt(bench, maker.lines_of, maker.mergeable)
+        if not groups:
+            return bench, adopted
+        adopted += groups
+        gone = {unit.key for group in groups for unit in group}
+        units = [unit for unit in graph.units if unit.key not in gone] + [joined(group) for group in groups]
+        units = sorted(units, key=maker.place_of)
 
 
 class _Maker:
@@ -93,6 +114,10 @@ class _Maker:
     def lines_of(self, unit: Unit) -> int:
         """Count the lines of code that an answer has."""
         return sum(code_lines(node, self.modules[unit.key.path].text) for node in unit.nodes)
+
+    def place_of(self, unit: Unit) -> tuple[str, int]:
+        """Return where a unit stands."""
+        return unit.key.path, unit.nodes[0].lineno
 
     def mergeable(self, unit: Unit) -> bool:
         """Return whether the unit's code can be one answer."""
@@ -133,11 +158,12 @@ def _symbols(groups: Sequence[tuple[Unit, ...]]) -> tuple[tuple[str, ...], ...]:
 class _Plan:
     """One plan in the making."""
 
-    def __init__(self, tree: ProjectTree, maker: _Maker, graph: UnitGraph, observed: Observations) -> None:
+    def __init__(self, tree: ProjectTree, maker: _Maker, bench: Bench, observed: Observations) -> None:
         self._tree = tree
         self._maker = maker
         self._modules = maker.modules
-        self._graph = graph
+        self._bench = bench
+        self._graph = graph = bench.graph
         self._observed = observed
         self._ids = [f"{module_name(unit.key.path)}:{unit.key.symbol}" for unit in graph.units]
         self._ids = [one if len(one) <= ID_CHARS and one.isascii() else f"unit:{n}" for n, one in enumerate(self._ids)]
@@ -145,13 +171,12 @@ class _Plan:
 
     def build(self, timeout_s: float, adopted: Sequence[tuple[Unit, ...]]) -> Atomized:
         """Assign tests, make atoms and waves, check the whole."""
-        passing, failing = gather(self._observed, line_map(self._graph.units))
-        lean(self._graph, passing)
+        passing, failing = outcomes_of(self._observed)
         targets = self._graph.targets()
         atoms = [self._atom(index, targets[index]) for index in range(len(self._graph.units))]
         waves = compute_waves(atoms)
         place = {atom_id: wave.wave_id for wave in waves for atom_id in wave.atom_ids}
-        of_unit, of_wave = assign(passing, self._graph.closures(), [place[one] for one in self._ids])
+        of_unit, of_wave = self._bench.assign([place[one] for one in self._ids])
         atoms = [atom.model_copy(update={"tests": tuple(of_unit.get(n, ()))}) for n, atom in enumerate(atoms)]
         plan = checked_plan(
             {
@@ -182,7 +207,7 @@ class _Plan:
             passing=len(passing),
             helped=len({one.source for one in self._graph.dependencies if one.kind is EdgeKind.TEST}),
             dependencies=Counter(one.kind.value for one in self._graph.dependencies),
-            untraced=sum(not test.covered for test in passing),
+            untraced=len(passing) - sum(test.covered > 0 for test in self._bench.tests),
         )
 
     def _shown(self, one: Dependency) -> str:

@@ -43,6 +43,8 @@ class EdgeKind(str, Enum):
     BASE = "base"
     DECORATOR = "decorator"
     DEFAULT = "default"
+    OBSERVED = "observed"
+    """Seen while the suite ran, and not found in the code."""
     TEST = "test"
     """Not of the code: the only test that can judge the one runs the other too."""
 
@@ -51,11 +53,13 @@ class Doubt(IntEnum):
     """How sure an edge is, the surest first; cycles are cut at the other end."""
 
     NONE = 0
-    OVERRIDE = 1
+    OBSERVED = 1
+    """A call that was seen while the suite ran: it happens, but what is written anew need not make it."""
+    OVERRIDE = 2
     """Found on a class, but a subclass has a method of its own."""
-    PROTOCOL = 2
+    PROTOCOL = 3
     """An operator on something that may be an instance of a class the code speaks of."""
-    NAMESAKE = 3
+    NAMESAKE = 4
     """An attribute of something unknown, that some class of the package has."""
 
 
