@@ -55,18 +55,15 @@ def adopt(
     taken = 0
     found: list[tuple[Unit, ...]] = []
     for unit in bench.unjudged():
-        best = 0
-        for test in bench.of_unit.get(unit, ()):
-            group = _around(bench, unit, test)
-            smaller = not best or group.bit_count() < best.bit_count()
-            if group.bit_count() > 1 and not group & taken and smaller:
-                members = [bench.graph.units[one] for one in bits_of(group)]
-                fits = belong_together(members) and sum(map(lines_of, members)) <= MOST_LINES_TOGETHER
-                if fits and mergeable(joined(members)):
-                    best = group
-        if best:
-            taken |= best
-            found.append(tuple(bench.graph.units[one] for one in bits_of(best)))
+        options = {_around(bench, unit, test) for test in bench.of_unit.get(unit, ())}
+        for group in sorted(options, key=lambda one: (one.bit_count(), one)):
+            members = [bench.graph.units[one] for one in bits_of(group)]
+            if len(members) == 1 or group & taken or not belong_together(members):
+                continue
+            if sum(map(lines_of, members)) <= MOST_LINES_TOGETHER and mergeable(joined(members)):
+                taken |= group
+                found.append(tuple(members))
+                break
     return found
 
 

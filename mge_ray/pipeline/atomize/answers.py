@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-import copy
+import inspect
 from collections.abc import Sequence
 
 from mge_ray.pipeline.atomize.definitions import Function, Module
@@ -47,7 +47,8 @@ def altered(module: Module, stubbed: str, pieces: Sequence[Piece]) -> set[str]:
         after = _by_symbol(parse_quietly(rebuilt.removeprefix("\ufeff"))[0])
     except (PlacementError, SyntaxError, ValueError, RecursionError, MemoryError):
         after = {}
-    before = _by_symbol(module.tree)
+    before = module.syntax or _by_symbol(module.tree)
+    module.syntax = before
     return {piece.symbol for piece in pieces if before.get(piece.symbol) != after.get(piece.symbol)}
 
 
@@ -76,6 +77,8 @@ def _without(line: str, indent: str) -> str:
 def _comes_back(module: Module, unit: Unit, code: str) -> bool:
     """Return whether placing the code over the original gives the original: the order of merged parts aside."""
     symbols = [unit.key.symbol, *defines_of(unit)]
+    if not _moves_freely(module, unit, symbols):
+        return False
     try:
         placed = place(module.text, unit.key.symbol, code, (), defines_of(unit))
         before, after = read_layout(module.text.removeprefix("\ufeff")), read_layout(placed.removeprefix("\ufeff"))
@@ -84,9 +87,7 @@ def _comes_back(module: Module, unit: Unit, code: str) -> bool:
         return False
     if before.spans.keys() != after.spans.keys():
         return False
-    if sorted(_dumps(tree)) != sorted(_dumps(module.tree)):
-        return False
-    return _moves_freely(module, unit, symbols)
+    return _dumps(tree) == _original_dumps(module)
 
 
 def _by_symbol(tree: ast.Module) -> dict[str, list[str]]:
@@ -105,16 +106,23 @@ def _by_symbol(tree: ast.Module) -> dict[str, list[str]]:
 
 
 def _plain(node: ast.stmt) -> str:
-    copied = copy.deepcopy(node)
-    for inner in ast.walk(copied):
-        if isinstance(inner, Definition) and is_docstring(inner.body[0]):
-            text = ast.get_docstring(inner) or ""
-            inner.body[0] = ast.Expr(ast.Constant(text))
-    return ast.dump(copied)
+    """Return the syntax with cleaned docstrings; they are changed for that moment, as copying takes ten times longer."""
+    texts: list[tuple[ast.Constant, str]] = []
+    for inner in ast.walk(node):
+        if isinstance(inner, Definition) and isinstance(first := inner.body[0], ast.Expr) and is_docstring(first):
+            constant = first.value
+            if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
+                texts.append((constant, constant.value))
+                constant.value = inspect.cleandoc(constant.value)
+    try:
+        return ast.dump(node)
+    finally:
+        for constant, text in texts:
+            constant.value = text
 
 
 def _dumps(tree: ast.Module) -> list[str]:
-    """Return the module's statements one by one, those of classes too."""
+    """Return the module's statements one by one, those of classes too, in no order of their own."""
     found: list[str] = []
     pending: list[ast.stmt] = list(tree.body)
     while pending:
@@ -123,7 +131,12 @@ def _dumps(tree: ast.Module) -> list[str]:
             pending += node.body
         else:
             found.append(ast.dump(node))
-    return found
+    return sorted(found)
+
+
+def _original_dumps(module: Module) -> list[str]:
+    module.statements = module.statements or _dumps(module.tree)
+    return module.statements
 
 
 def _moves_freely(module: Module, unit: Unit, symbols: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from mge_ray.domain.atom import AtomicUnit
 from mge_ray.domain.plan import ExecutionWave, Masterplan, ValidationPlan, checked_plan, compute_waves
 from mge_ray.pipeline.atomize.adoption import adopt, lean
 from mge_ray.pipeline.atomize.answers import altered, answer_of, defines_of
-from mge_ray.pipeline.atomize.definitions import Key, Module, Package, module_name, read_package
+from mge_ray.pipeline.atomize.definitions import Function, Key, Package, module_name, read_package
 from mge_ray.pipeline.atomize.describe import complexity_of, describe, signature_of
 from mge_ray.pipeline.atomize.edges import Edge, EdgeKind
 from mge_ray.pipeline.atomize.graph import Dependency, UnitGraph, connect, joined
@@ -88,13 +88,18 @@ def atomize(tree: ProjectTree, observed: Observations, options: Options | None =
 def _arranged(maker: _Maker, units: Sequence[Unit], observed: Observations) -> tuple[Bench, list[tuple[Unit, ...]]]:
     """Connect units and find their tests; join units as long as that lets a test judge them."""
     adopted: list[tuple[Unit, ...]] = []
+    units = maker.usable(units)
     while True:
         graph = maker.connected(units)
         bench = Bench(graph, judges(observed, line_map(graph.units)))
         lean(bench)
         groups = adopt(bench, maker.lines_of, maker.mergeable)
         if not groups:
-            return bench, adopted
+            usable = maker.usable(graph.units)
+            if len(usable) == len(graph.units):
+                return bench, adopted
+            units = usable
+            continue
         adopted += groups
         gone = {unit.key for group in groups for unit in group}
         units = [unit for unit in graph.units if unit.key not in gone] + [joined(group) for group in groups]
@@ -108,47 +113,59 @@ class _Maker:
         self.modules = package.by_path()
         self.edges = edges
         self.kept = kept
-        self.answers: dict[Key, str] = {}
+        self._answers: dict[Unit, str | None] = {}
+        self._lines: dict[ast.AST, int] = {}
+        self._stubs: dict[tuple[str, frozenset[Function]], str] = {}
         self.merged: dict[tuple[Unit, ...], None] = {}
 
     def lines_of(self, unit: Unit) -> int:
         """Count the lines of code that an answer has."""
-        return sum(code_lines(node, self.modules[unit.key.path].text) for node in unit.nodes)
+        for node in unit.nodes:
+            if node not in self._lines:
+                self._lines[node] = code_lines(node, self.modules[unit.key.path].text)
+        return sum(self._lines[node] for node in unit.nodes)
+
+    def stubbed(self, path: str, units: Sequence[Unit]) -> str:
+        """Return a module with the bodies of these units replaced."""
+        functions = [function for unit in units for function in unit.functions]
+        key = path, frozenset(functions)
+        if key not in self._stubs:
+            self._stubs[key] = stub_module(self.modules[path], functions)
+        return self._stubs[key]
 
     def place_of(self, unit: Unit) -> tuple[str, int]:
         """Return where a unit stands."""
         return unit.key.path, unit.nodes[0].lineno
 
+    def answer_of(self, unit: Unit) -> str | None:
+        """Return the unit's code as one answer, None where it cannot be one."""
+        if unit not in self._answers:
+            self._answers[unit] = answer_of(self.modules[unit.key.path], unit)
+        return self._answers[unit]
+
     def mergeable(self, unit: Unit) -> bool:
         """Return whether the unit's code can be one answer."""
-        return answer_of(self.modules[unit.key.path], unit) is not None
+        return self.answer_of(unit) is not None
 
     def connected(self, units: Sequence[Unit]) -> UnitGraph:
-        """Connect the units whose code can be cut out and put back; the others are kept."""
-        left = list(units)
-        while True:
-            unusable = {unit.key for unit in left if not self.mergeable(unit)}
-            left = [unit for unit in left if unit.key not in unusable]
-            graph = connect(left, self.edges, self.lines_of, self.mergeable)
-            self.answers = {unit.key: answer_of(self.modules[unit.key.path], unit) or "" for unit in graph.units}
-            lost = _lost(self.modules, graph, self.answers)
-            self.kept += [Kept(key, MAKES_NO_STUB) for key in sorted(unusable | lost)]
-            if not lost:
-                self.merged.update(dict.fromkeys(graph.merged))
-                return graph
-            left = [unit for unit in left if unit.key not in lost]
+        """Connect units."""
+        graph = connect(units, self.edges, self.lines_of, self.mergeable)
+        self.merged.update(dict.fromkeys(graph.merged))
+        return graph
 
+    def usable(self, units: Sequence[Unit]) -> list[Unit]:
+        """Return the units whose code can be cut out and put back, all at once; the others are kept."""
+        left = [unit for unit in units if self.mergeable(unit)]
+        by_path: dict[str, list[Unit]] = {}
+        for unit in left:
+            by_path.setdefault(unit.key.path, []).append(unit)
+        lost = {key for path, many in by_path.items() for key in self._lost(path, many)}
+        self.kept += [Kept(unit.key, MAKES_NO_STUB) for unit in units if unit not in left or unit.key in lost]
+        return [unit for unit in left if unit.key not in lost]
 
-def _lost(modules: Mapping[str, Module], graph: UnitGraph, answers: Mapping[Key, str]) -> set[Key]:
-    by_path: dict[str, list[Unit]] = {}
-    for unit in graph.units:
-        by_path.setdefault(unit.key.path, []).append(unit)
-    lost: set[Key] = set()
-    for path, units in by_path.items():
-        stubbed = stub_module(modules[path], [function for unit in units for function in unit.functions])
-        pieces = [Piece(unit.key.symbol, answers[unit.key], (), defines_of(unit)) for unit in units]
-        lost |= {Key(path, symbol) for symbol in altered(modules[path], stubbed, pieces)}
-    return lost
+    def _lost(self, path: str, units: Sequence[Unit]) -> set[Key]:
+        pieces = [Piece(unit.key.symbol, self.answer_of(unit) or "", (), defines_of(unit)) for unit in units]
+        return {Key(path, symbol) for symbol in altered(self.modules[path], self.stubbed(path, units), pieces)}
 
 
 def _symbols(groups: Sequence[tuple[Unit, ...]]) -> tuple[tuple[str, ...], ...]:
@@ -194,7 +211,7 @@ class _Plan:
         )
         return Atomized(
             plan=plan,
-            answers={self._ids[n]: self._maker.answers[unit.key] for n, unit in enumerate(self._graph.units)},
+            answers={self._ids[n]: self._maker.answer_of(unit) or "" for n, unit in enumerate(self._graph.units)},
             lines=dict(zip(self._ids, self._lines, strict=True)),
             kept=tuple(sorted(self._maker.kept, key=lambda one: one.key)),
             edges=Counter(edge.kind.value for edge in self._maker.edges),
@@ -236,7 +253,7 @@ class _Plan:
         for unit in self._graph.units:
             inside.setdefault(unit.key.path, []).append(unit)
         for path, units in inside.items():
-            files[path] = stub_module(self._modules[path], [function for unit in units for function in unit.functions])
+            files[path] = self._maker.stubbed(path, units)
         return files
 
     def _acceptance(self, passing: Sequence[str], failing: Sequence[str]) -> tuple[str, ...]:

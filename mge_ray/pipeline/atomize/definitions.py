@@ -62,7 +62,10 @@ class ClassInfo:
 
 @dataclass(slots=True)
 class Module:
-    """One parsed module: its nodes by symbol, every definition of each in order."""
+    """One parsed module: its nodes by symbol, every definition of each in order.
+
+    `statements` and `syntax` are filled in by `answers`, which compares with them again and again.
+    """
 
     path: str
     name: str
@@ -72,6 +75,8 @@ class Module:
     classes: dict[str, ClassInfo] = field(default_factory=dict)
     variables: dict[str, list[ast.stmt]] = field(default_factory=dict)
     conditional: set[str] = field(default_factory=set)
+    statements: list[str] = field(default_factory=list)
+    syntax: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def package(self) -> str:
