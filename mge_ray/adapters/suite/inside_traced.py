@@ -56,7 +56,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         return _compile(loader, watch.marked(data, str(path)), path, **options)
 
     setattr(builtins, NAME, watch.generator)
-    importlib.machinery.SourceFileLoader.source_to_code = compiled  # type: ignore[method-assign]
+    importlib.machinery.SourceFileLoader.source_to_code = compiled  # type: ignore[method-assign, assignment]
     wrapper = pytest.hookimpl(wrapper=True)
     for name in ("make_collect_report", "runtest_protocol", "runtest_setup", "fixture_setup"):
         wrapper(getattr(Contexts, f"pytest_{name}"))

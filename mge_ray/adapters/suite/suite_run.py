@@ -54,6 +54,11 @@ class SuiteRecord:
     tests: tuple[ObservedTest, ...]
     uncollected: tuple[tuple[str, str], ...]
 
+    @property
+    def passing(self) -> int:
+        """How many tests pass."""
+        return sum(one.outcome == "passed" for one in self.tests)
+
 
 def import_package(
     tree: ProjectTree, files: Mapping[str, str], modules: Sequence[str], *, timeout_s: float
@@ -109,16 +114,20 @@ def watch_suite(
         answer = _run(request, root, timeout_s, "watching the test suite", INSIDE_TRACED)
     lines = {node_id: _frozen(ran) for node_id, ran in answer["lines"].items()}
     failed = frozenset(answer["failed"])
+    tests = [
+        replace(
+            one,
+            lines=lines.get(one.node_id, {}),
+            watched=one.node_id in lines and one.base_id not in failed,
+        )
+        for one in observed.tests
+    ]
     return replace(
         observed,
-        tests=tuple(replace(one, lines=lines.get(one.node_id, {}), watched=_is_whole(one, lines, failed)) for one in observed.tests),
+        tests=tuple(tests),
         collected={path: _frozen(ran) for path, ran in answer["collected"].items()},
         calls=frozenset((Entry(*one[:3]), Entry(*one[3:])) for one in answer["calls"]),
     )
-
-
-def _is_whole(test: ObservedTest, lines: Mapping[str, object], failed: frozenset[str]) -> bool:
-    return test.node_id in lines and test.base_id not in failed
 
 
 def _arguments(tree: ProjectTree, root: Path) -> list[str]:

@@ -44,9 +44,7 @@ def _wait(bench: Bench, unit: int, running: list[SuiteTest]) -> None:
         return
 
 
-def adopt(
-    bench: Bench, lines_of: Callable[[Unit], int], mergeable: Callable[[Unit], bool]
-) -> list[tuple[Unit, ...]]:
+def adopt(bench: Bench, lines_of: Callable[[Unit], int], mergeable: Callable[[Unit], bool]) -> list[tuple[Unit, ...]]:
     """Return units that are better one: each that no test judges, with the callers through which alone it is tested.
 
     What lies between them joins too, or a cycle would be closed. No unit is in two of the groups, so that more may be

@@ -28,6 +28,7 @@ from mge_ray.pipeline.workspace import Piece, place, place_all
 
 _BUILTIN = frozenset(dir(builtins))
 
+
 def answer_of(module: Module, unit: Unit) -> str | None:
     """Return the unit's code as an answer, or None where several definitions cannot become one."""
     lines = split_lines(module.text.removeprefix("\ufeff"))
@@ -106,7 +107,7 @@ def _by_symbol(tree: ast.Module) -> dict[str, list[str]]:
 
 
 def _plain(node: ast.stmt) -> str:
-    """Return the syntax with cleaned docstrings; they are changed for that moment, as copying takes ten times longer."""
+    """Return the syntax with cleaned docstrings; changed for that moment, as copying takes ten times longer."""
     texts: list[tuple[ast.Constant, str]] = []
     for inner in ast.walk(node):
         if isinstance(inner, Definition) and isinstance(first := inner.body[0], ast.Expr) and is_docstring(first):

@@ -7,9 +7,9 @@ plan's own `pytest.ini`, whatever file it stood in.
 from __future__ import annotations
 
 import configparser
+import importlib
 import itertools
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,10 @@ def _from_ini(text: str, section: str) -> dict[str, Any] | None:
 
 
 def _from_toml(text: str) -> dict[str, Any] | None:
-    if sys.version_info < (3, 11):
-        return None  # no TOML reader in the standard library
-    import tomllib  # noqa: PLC0415 - not there in 3.10
-
+    try:
+        tomllib: Any = importlib.import_module("tomllib")
+    except ImportError:  # Python 3.10 has none
+        return None
     pytest = tomllib.loads(text).get("tool", {}).get("pytest", {})
     found = pytest.get("ini_options", pytest) if isinstance(pytest, Mapping) else None
     return dict(found) if isinstance(found, Mapping) and found else None
@@ -89,7 +89,9 @@ def _import_mode(lines: list[str]) -> str | None:
     except ValueError:
         return None
     for word, following in itertools.pairwise([*words, ""]):
-        mode = word.partition("=")[2] if word.startswith(f"{IMPORT_MODE}=") else following if word == IMPORT_MODE else ""
+        mode = (
+            word.partition("=")[2] if word.startswith(f"{IMPORT_MODE}=") else following if word == IMPORT_MODE else ""
+        )
         if mode in {"prepend", "append", "importlib"}:
             return mode
     return None
