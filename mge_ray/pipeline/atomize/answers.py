@@ -155,18 +155,18 @@ def _moves_freely(module: Module, unit: Unit, symbols: Sequence[str]) -> bool:
         for one in ast.walk(module.tree)
         if isinstance(one, ast.stmt) and start <= first_line(one) <= end and id(one) not in inside
     ]
-    around = [one for one in passed if isinstance(one, ast.ClassDef) and last_line(one) > last_line(first)]
-    if len(passed) == len([one for one in around if first_line(one) < start]):
+    if not passed:
         return True
     names = {name.rpartition(".")[2] for name in symbols}
-    if len(names) != len(symbols) or any(not _stands_alone(node, module) for node in others):
+    if len(names) != len(symbols) or any(not _is_free(node, module, start) for node in others):
         return False
-    down = {node.name for node in others if first_line(node) < first_line(first)}
-    return not any(_needed_at_once(one) & down for one in passed)
+    top = next(one for one in module.tree.body if first_line(one) <= first_line(first) <= last_line(one))
+    down = {node.name for node in others if first_line(node) < first_line(top)}
+    return not any(_needed_at_once(one) & down for one in passed if last_line(one) < first_line(top))
 
 
-def _stands_alone(node: Function | ast.ClassDef, module: Module) -> bool:
-    """Return whether defining it needs nothing but builtins."""
+def _is_free(node: Function | ast.ClassDef, module: Module, row: int) -> bool:
+    """Return whether defining it needs nothing but builtins, and what is bound before a line (from 0) and never again."""
     if isinstance(node, ast.ClassDef):
         return False
     arguments = node.args
@@ -176,7 +176,31 @@ def _stands_alone(node: Function | ast.ClassDef, module: Module) -> bool:
         needed += [one.annotation for one in every if one is not None and one.annotation is not None]
         needed += [node.returns] if node.returns is not None else []
     used = {inner.id for one in needed for inner in ast.walk(one) if isinstance(inner, ast.Name)}
-    return used <= _BUILTIN and not used & {*module.functions, *module.classes, *module.variables}
+    before = {name for one in module.tree.body if last_line(one) < row for name in _bound(one)}
+    later = {
+        name
+        for one in ast.walk(module.tree)
+        if isinstance(one, ast.stmt) and first_line(one) >= row
+        for name in _bound(one)
+    }
+    return used <= (_BUILTIN | before) - later
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """Return the names that a statement binds, those inside functions and classes left out."""
+    found: set[str] = set()
+    pending: list[ast.AST] = [node]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, Definition):
+            found.add(one.name)
+            continue
+        if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
+            found.add(one.id)
+        if isinstance(one, ast.alias):
+            found.add((one.asname or one.name).partition(".")[0])
+        pending.extend(ast.iter_child_nodes(one))
+    return found
 
 
 def _postpones_annotations(node: ast.stmt) -> bool:

@@ -69,7 +69,7 @@ def atomize(tree: ProjectTree, observed: Observations, options: Options | None =
         is_tested = tested(units, observed)
         kept += [Kept(unit.key, UNTESTED) for unit in units if not is_tested(unit)]
         units = [unit for unit in units if is_tested(unit)]
-    maker = _Maker(package, with_observed(package, find_edges(package), observed.calls), kept)
+    maker = _Maker(package, with_observed(package, find_edges(package), observed), kept)
     bench, adopted = _arranged(maker, units, observed)
     while options.judged and observed.tests and (unjudged := bench.unjudged()):
         weak = [bench.graph.units[index] for index in unjudged]
@@ -97,7 +97,8 @@ def _arranged(maker: _Maker, units: Sequence[Unit], observed: Observations) -> t
         if not groups:
             usable = maker.usable(graph.units)
             if len(usable) == len(graph.units):
-                return bench, adopted
+                graph.take(graph.late)
+                return Bench(graph, bench.tests), adopted
             units = usable
             continue
         adopted += groups

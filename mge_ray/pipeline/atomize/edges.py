@@ -61,6 +61,8 @@ class Doubt(IntEnum):
     """An operator on something that may be an instance of a class the code speaks of."""
     NAMESAKE = 4
     """An attribute of something unknown, that some class of the package has."""
+    UNSEEN = 5
+    """Any of the three above, where tests run the source and it was never seen to call the target."""
 
 
 class Edge(NamedTuple):

@@ -32,12 +32,30 @@ class Dependency:
 
 @dataclass(slots=True)
 class UnitGraph:
-    """Units, merged where they call each other, with an acyclic set of dependencies between them."""
+    """Units, merged where they call each other, with an acyclic set of dependencies between them.
+
+    `late` are guesses that no test bore out: they are taken last, when units have found their tests.
+    """
 
     units: list[Unit]
     dependencies: list[Dependency] = field(default_factory=list)
+    late: list[Dependency] = field(default_factory=list)
     cut: list[Dependency] = field(default_factory=list)
     merged: list[tuple[Unit, ...]] = field(default_factory=list)
+
+    def take(self, wanted: Iterable[Dependency]) -> None:
+        """Take dependencies, the surest first, as long as they close no cycle; the others are cut."""
+        taken: nx.DiGraph[int] = nx.DiGraph()
+        taken.add_nodes_from(range(len(self.units)))
+        taken.add_edges_from((one.source, one.target) for one in self.dependencies)
+        for one in sorted(wanted, key=lambda one: (*_strength(one.kind, one.doubt), one.source, one.target)):
+            if taken.has_edge(one.source, one.target):
+                continue
+            if nx.has_path(taken, one.target, one.source):
+                self.cut.append(one)
+            else:
+                taken.add_edge(one.source, one.target)
+                self.dependencies.append(one)
 
     def targets(self) -> list[set[int]]:
         """Return, for each unit, what it rests on directly."""
@@ -78,7 +96,9 @@ def connect(
     listed = list(edges)
     merged, together = _merge(list(units), listed, lines_of, mergeable)
     graph = UnitGraph(merged, merged=together)
-    _insert(graph, _contract(merged, listed))
+    wanted = _contract(merged, listed)
+    graph.late = [one for one in wanted if one.doubt is Doubt.UNSEEN]
+    graph.take(one for one in wanted if one.doubt is not Doubt.UNSEEN)
     return graph
 
 
@@ -161,16 +181,3 @@ def joined(members: Sequence[Unit]) -> Unit:
     return Unit(
         ordered[0].key, nodes, tuple(dict.fromkeys(key for unit in ordered for key in (unit.key, *unit.members)))
     )
-
-
-def _insert(graph: UnitGraph, wanted: Iterable[Dependency]) -> None:
-    """Take dependencies, the surest first, as long as they close no cycle; report the others."""
-    order = sorted(wanted, key=lambda one: (*_strength(one.kind, one.doubt), one.source, one.target))
-    taken: nx.DiGraph[int] = nx.DiGraph()
-    taken.add_nodes_from(range(len(graph.units)))
-    for one in order:
-        if nx.has_path(taken, one.target, one.source):
-            graph.cut.append(one)
-        else:
-            taken.add_edge(one.source, one.target)
-            graph.dependencies.append(one)
