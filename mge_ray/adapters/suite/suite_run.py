@@ -133,7 +133,16 @@ def watch_suite(
 def _arguments(tree: ProjectTree, root: Path) -> list[str]:
     """Return what pytest is told: as the sandbox tells it, so that both read the same configuration."""
     ini = str(root / INI_FILE) if tree.configured else os.devnull
-    flags = ["-q", "-s", "--tb=line", f"--rootdir={root}", f"--confcutdir={root}", "-c", ini]
+    flags = [
+        "-q",
+        "-s",
+        "--tb=line",
+        f"--rootdir={root}",
+        f"--confcutdir={root}",
+        "-c",
+        ini,
+        "--continue-on-collection-errors",
+    ]
     return [*flags, "-p", "no:cacheprovider", "-p", "no:faulthandler", tree.tests or "."]
 
 

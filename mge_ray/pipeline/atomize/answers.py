@@ -166,7 +166,7 @@ def _moves_freely(module: Module, unit: Unit, symbols: Sequence[str]) -> bool:
 
 
 def _is_free(node: Function | ast.ClassDef, module: Module, row: int) -> bool:
-    """Return whether defining it needs nothing but builtins, and what is bound before a line (from 0) and never again."""
+    """Return whether defining it needs only builtins and what is bound before a line (from 0) and not after it."""
     if isinstance(node, ast.ClassDef):
         return False
     arguments = node.args
