@@ -154,13 +154,17 @@ def apply(f, x):
     return f(x)
 """
 CALLS_CHECKS = """import beside
-from pkg.core import Table, apply, pick, run
+from pkg.core import Table, apply, pick, run, upto
 
 
 def check_pick():
     assert pick(Table([beside.SEVEN]), 0) == 7
     assert 7 in Table([7])
     assert len(Table([7])) == 1
+
+
+def check_upto():
+    assert list(upto(1)) == [0]
 
 
 def check_run():

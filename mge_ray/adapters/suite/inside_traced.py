@@ -131,8 +131,11 @@ def _handed_in(frame: FrameType, callee: CodeType) -> bool:
 
 
 def _code_of(value: object) -> object:
+    """Return the code that calling the value runs, where that is Python's."""
     if isinstance(value, functools.partial):
         value = value.func
+    if not inspect.isroutine(value):
+        value = getattr(type(value), "__call__", None)  # noqa: B004 - the method itself is asked for
     if isinstance(value, MethodType):
         value = value.__func__
     return inspect.unwrap(value).__code__ if inspect.isfunction(value) else None
