@@ -58,11 +58,11 @@ def _ran(modules: Iterable[Module], observed: Observations) -> tuple[set[Key], s
     some: set[Key] = set()
     wholly: set[Key] = set()
     for module in modules:
-        rows = lines.get(module.path, set())
+        reached = lines.get(module.path, set())
         for symbol, nodes in module.functions.items():
-            if any(not rows.isdisjoint(body_lines(node)) for node in nodes):
+            if any(not reached.isdisjoint(body_lines(node)) for node in nodes):
                 some.add(Key(module.path, symbol))
-            if all(_statements(node) <= rows for node in nodes):
+            if all(_statements(node) <= reached for node in nodes):
                 wholly.add(Key(module.path, symbol))
     return some, wholly
 

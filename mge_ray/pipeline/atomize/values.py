@@ -152,7 +152,9 @@ class Resolver:
             elif value.kind == "variable":
                 held = self.held(value.key, depth - 1)
                 found.update(Value("instance", one.key) for one in held if one.kind == "class")
-                found.update(r for one in sorted(held) if one.kind == "function" for r in self.returned(one.key, depth - 1))
+                found.update(
+                    r for one in sorted(held) if one.kind == "function" for r in self.returned(one.key, depth - 1)
+                )
         if isinstance(node.func, ast.Attribute) and node.func.attr == "__new__":
             found |= self.evaluate(scope, node.args[0], depth - 1) if node.args else UNKNOWN
             found = {value._replace(kind="instance") if value.kind == "class" else value for value in found}
