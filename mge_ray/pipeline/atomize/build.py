@@ -37,6 +37,7 @@ class Atomized:
     kept: tuple[Kept, ...]
     edges: Mapping[str, int]
     doubtful_edges: int
+    dropped_edges: int
     merged: tuple[tuple[str, ...], ...]
     adopted: tuple[tuple[str, ...], ...]
     cut: tuple[str, ...]
@@ -69,7 +70,10 @@ def atomize(tree: ProjectTree, observed: Observations, options: Options | None =
         is_tested = tested(units, observed)
         kept += [Kept(unit.key, UNTESTED) for unit in units if not is_tested(unit)]
         units = [unit for unit in units if is_tested(unit)]
-    maker = _Maker(package, with_observed(package, find_edges(package), observed), kept)
+    read = find_edges(package)
+    maker = _Maker(package, with_observed(package, read, observed), kept)
+    known = {edge[:3] for edge in maker.edges}
+    maker.dropped = sum(edge[:3] not in known for edge in read)
     bench, adopted = _arranged(maker, units, observed)
     while options.judged and observed.tests and (unjudged := bench.unjudged()):
         weak = [bench.graph.units[index] for index in unjudged]
@@ -114,6 +118,7 @@ class _Maker:
         self.modules = package.by_path()
         self.edges = edges
         self.kept = kept
+        self.dropped = 0
         self._answers: dict[Unit, str | None] = {}
         self._lines: dict[ast.AST, int] = {}
         self._stubs: dict[tuple[str, frozenset[Function]], str] = {}
@@ -217,6 +222,7 @@ class _Plan:
             kept=tuple(sorted(self._maker.kept, key=lambda one: one.key)),
             edges=Counter(edge.kind.value for edge in self._maker.edges),
             doubtful_edges=sum(edge.doubt > 0 for edge in self._maker.edges),
+            dropped_edges=self._maker.dropped,
             merged=_symbols(list(self._maker.merged)),
             adopted=_symbols(adopted),
             cut=tuple(map(self._shown, self._graph.cut)),
