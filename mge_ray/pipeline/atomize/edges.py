@@ -26,6 +26,9 @@ BY_CALL = {
     "dict": ("__iter__", "keys", "__getitem__"),
     "sorted": ("__iter__", "__lt__"),
 }
+ITERATING = frozenset(
+    {"all", "any", "enumerate", "filter", "frozenset", "islice", "map", "max", "min", "sum", "zip", "chain"}
+)
 BINARY = {
     "Add": "add", "Sub": "sub", "Mult": "mul", "Div": "truediv", "FloorDiv": "floordiv", "Mod": "mod", "Pow": "pow",
     "BitOr": "or", "BitAnd": "and", "BitXor": "xor", "LShift": "lshift", "RShift": "rshift", "MatMult": "matmul",
