@@ -10,7 +10,7 @@ import builtins
 import inspect
 from collections.abc import Sequence
 
-from mge_ray.pipeline.atomize.definitions import Function, Module
+from mge_ray.pipeline.atomize.definitions import Function, Module, Statement
 from mge_ray.pipeline.atomize.units import Unit
 from mge_ray.pipeline.code_layout import (
     Definition,
@@ -136,8 +136,8 @@ def _dumps(tree: ast.Module) -> list[str]:
 
 
 def _original_dumps(module: Module) -> list[str]:
-    module.statements = module.statements or _dumps(module.tree)
-    return module.statements
+    module.dumps = module.dumps or _dumps(module.tree)
+    return module.dumps
 
 
 def _moves_freely(module: Module, unit: Unit, symbols: Sequence[str]) -> bool:
@@ -150,11 +150,7 @@ def _moves_freely(module: Module, unit: Unit, symbols: Sequence[str]) -> bool:
     start = min(map(first_line, unit.nodes))
     end = max(map(last_line, unit.nodes))
     inside = {id(inner) for node in unit.nodes for inner in ast.walk(node)}
-    passed = [
-        one
-        for one in ast.walk(module.tree)
-        if isinstance(one, ast.stmt) and start <= first_line(one) <= end and id(one) not in inside
-    ]
+    passed = [one.node for one in _statements(module) if start <= one.first <= end and id(one.node) not in inside]
     if not passed:
         return True
     names = {name.rpartition(".")[2] for name in symbols}
@@ -163,6 +159,16 @@ def _moves_freely(module: Module, unit: Unit, symbols: Sequence[str]) -> bool:
     top = next(one for one in module.tree.body if first_line(one) <= first_line(first) <= last_line(one))
     down = {node.name for node in others if first_line(node) < first_line(top)}
     return not any(_needed_at_once(one) & down for one in passed if last_line(one) < first_line(top))
+
+
+def _statements(module: Module) -> list[Statement]:
+    if not module.statements:
+        module.statements = [
+            Statement(one, first_line(one), frozenset(_bound(one)))
+            for one in ast.walk(module.tree)
+            if isinstance(one, ast.stmt)
+        ]
+    return module.statements
 
 
 def _is_free(node: Function | ast.ClassDef, module: Module, row: int) -> bool:
@@ -177,12 +183,7 @@ def _is_free(node: Function | ast.ClassDef, module: Module, row: int) -> bool:
         needed += [node.returns] if node.returns is not None else []
     used = {inner.id for one in needed for inner in ast.walk(one) if isinstance(inner, ast.Name)}
     before = {name for one in module.tree.body if last_line(one) < row for name in _bound(one)}
-    later = {
-        name
-        for one in ast.walk(module.tree)
-        if isinstance(one, ast.stmt) and first_line(one) >= row
-        for name in _bound(one)
-    }
+    later = {name for one in _statements(module) if one.first >= row for name in one.bound}
     return used <= (_BUILTIN | before) - later
 
 
