@@ -77,7 +77,7 @@ def _observe(tree: ProjectTree, timeout_s: float, check_s: float, *, allow_faili
     entered, failures = import_package(
         tree, tree.files, [module_name(path) for path in tree.modules], timeout_s=timeout_s
     )
-    fatal = [one for one in failures if not _optional(one, tree)]
+    fatal = [one for one in failures if not _optional(one)]
     if fatal:
         raise AtomizeError(_does_not_import(tree, fatal[0]))
     if tree.tests is None:
@@ -130,10 +130,9 @@ def _check(tree: ProjectTree, record: SuiteRecord, *, allow_failing: bool) -> No
         )
 
 
-def _optional(failure: ImportFailure, tree: ProjectTree) -> bool:
-    """Return whether a module only lacks a third-party package; the others can do without it."""
-    top = module_name(tree.modules[0]).partition(".")[0]
-    return failure.missing is not None and failure.missing.partition(".")[0] != top and "." in failure.module
+def _optional(failure: ImportFailure) -> bool:
+    """Return whether the package can be imported without the module: another platform's, or in want of a library."""
+    return "." in failure.module
 
 
 def _does_not_import(tree: ProjectTree, failure: ImportFailure) -> str:

@@ -206,8 +206,9 @@ def test_pytest_options_under_which_less_passes_are_left_out(cli, project, tmp_p
     assert "pytest.ini" not in load_plan(tmp_path / "plan.json").files
 
 
-def test_a_test_file_that_cannot_be_collected_stops_no_other(cli, project, tmp_path):
+def test_neither_a_test_file_nor_a_module_that_cannot_be_imported_stops_the_others(cli, project, tmp_path):
     project()
+    (tmp_path / "pkg" / "other_platform.py").write_text("assert False\n\n\ndef f():\n    return 1\n")
     (tmp_path / "tests" / "test_broken.py").write_text("import no_such_thing\n")
     ran = cli("atomize", "pkg", "--tests", "tests", "--out", "plan.json", "--allow-failing")
     assert ran.code == 0, ran.err
