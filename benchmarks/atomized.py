@@ -34,14 +34,14 @@ class Subject:
     seconds: float
 
 
-def atomize(source: Source, folder: Path) -> Subject:
-    """Make the plan through the command line, as anybody would."""
+def atomize(source: Source, folder: Path, *flags: str) -> Subject:
+    """Make the plan through the command line, as anybody would; `flags` are further ones of `mge-ray atomize`."""
     plan, answers = folder / "plan.json", folder / "answers.json"
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mge_ray", "atomize", str(source.package), "--tests", str(source.tests)]
     began = time.monotonic()
     done = subprocess.run(
-        [*command, "--out", str(plan), "--answers", str(answers), "--allow-failing"],
+        [*command, "--out", str(plan), "--answers", str(answers), "--allow-failing", *flags],
         cwd=source.root,
         capture_output=True,
         text=True,

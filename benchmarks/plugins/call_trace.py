@@ -68,7 +68,13 @@ def _handed_in(frame: FrameType, callee: CodeType) -> bool:
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + sum(flags)]
     values = [frame.f_locals.get(name) for name in names]
     values += [one for value in values if type(value) is tuple for one in value]
-    return any(getattr(inspect.unwrap(one), "__code__", None) is callee for one in values if inspect.isfunction(one))
+    return any(_code_of(one) is callee for one in values)
+
+
+def _code_of(value: object) -> object:
+    """Return the code that calling a value runs: a function's, or that of an object's `__call__`."""
+    called = value if inspect.isfunction(value) else getattr(type(value), "__call__", None)  # noqa: B004
+    return getattr(inspect.unwrap(called), "__code__", None) if inspect.isfunction(called) else None
 
 
 class _Marker(ast.NodeTransformer):

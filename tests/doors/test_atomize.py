@@ -117,9 +117,109 @@ def test_a_test_the_sandbox_forbids_judges_nothing(cli, project, tmp_path):
     assert "tests/test_core.py::test_file" not in {test for atom in plan.atoms for test in atom.tests}
 
 
+CALLS = """class Table:
+    def __init__(self, rows):
+        self.rows = rows
+        self.first = 1
+        self.second = 2
+        self.third = 3
+        self.fourth = 4
+
+    def __getitem__(self, at):
+        return self.rows[at]
+
+    def __contains__(self, one):
+        return one in self.rows
+
+    def __len__(self):
+        return len(self.rows)
+
+
+def upto(n):
+    yield from range(n)
+
+
+HANDLERS = {"all": upto}
+
+
+def pick(things, at):
+    return things[at]
+
+
+def run(name, n):
+    return list(HANDLERS[name](n))
+
+
+def apply(f, x):
+    return f(x)
+"""
+CALLS_CHECKS = """import beside
+from pkg.core import Table, apply, pick, run, upto
+
+
+def check_pick():
+    assert pick(Table([beside.SEVEN]), 0) == 7
+    assert 7 in Table([7])
+    assert len(Table([7])) == 1
+
+
+def check_upto():
+    assert list(upto(1)) == [0]
+
+
+def check_run():
+    assert run("all", 2) == [0, 1]
+
+
+def check_apply():
+    assert apply(len, Table([1])) == 1
+"""
+
+
+def test_seen_calls_pytest_options_and_modules_beside_find_their_way_into_the_plan(cli, project, tmp_path):
+    project(CALLS, "def test_not_collected():\n    assert False\n")
+    (tmp_path / "tests" / "check_core.py").write_text(CALLS_CHECKS)
+    (tmp_path / "beside.py").write_text("SEVEN = 7\n")
+    options = (
+        "python_files = check_*.py\npython_functions = check_*\naddopts = --no-such-option --import-mode=importlib\n"
+    )
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{options}")
+    ran = cli("atomize", "pkg", "--tests", "tests", "--out", "plan.json")
+    assert ran.code == 0, ran.err
+    assert "the project's own options are carried in pytest.ini" in ran.out
+    plan = load_plan(tmp_path / "plan.json")
+    rests_on = {atom.symbol: {plan.by_id[one].symbol for one in atom.depends_on} for atom in plan.atoms}
+    assert "Table" in rests_on["pick"]
+    assert "upto" in rests_on["run"]
+    assert "beside.py" in plan.files
+    assert "no-such-option" not in plan.files["pytest.ini"]
+    assert "--import-mode=importlib" in plan.files["pytest.ini"]
+
+
+def test_pytest_options_under_which_less_passes_are_left_out(cli, project, tmp_path):
+    warning = "\n\ndef test_warns():\n    import warnings\n    warnings.warn('old')\n    assert double(1) == 2\n"
+    project(tests=TESTS + warning)
+    (tmp_path / "setup.cfg").write_text("[tool:pytest]\nfilterwarnings = error\n")
+    ran = cli("atomize", "pkg", "--tests", "tests", "--out", "plan.json")
+    assert ran.code == 0, ran.err
+    assert "are left out: more tests pass without" in ran.out
+    assert "pytest.ini" not in load_plan(tmp_path / "plan.json").files
+
+
+def test_neither_a_test_file_nor_a_module_that_cannot_be_imported_stops_the_others(cli, project, tmp_path):
+    project()
+    (tmp_path / "pkg" / "other_platform.py").write_text("assert False\n\n\ndef f():\n    return 1\n")
+    (tmp_path / "tests" / "test_broken.py").write_text("import no_such_thing\n")
+    ran = cli("atomize", "pkg", "--tests", "tests", "--out", "plan.json", "--allow-failing")
+    assert ran.code == 0, ran.err
+    assert "1 left out (tests/test_broken.py)" in ran.out
+    assert load_plan(tmp_path / "plan.json").acceptance_tests == ("tests/test_core.py",)
+
+
 @pytest.mark.parametrize(
     "case",
     [
+        (CORE, TESTS, ("--all", "--keep-weak"), "contradict each other"),
         ("def f(:\n", TESTS, (), "pkg/core.py:1: is not valid Python"),
         ("import no_such_thing\n", TESTS, (), "install 'no_such_thing' beside mge-ray"),
         ("raise SystemExit(3)\n", TESTS, (), "cannot be imported"),
@@ -130,7 +230,7 @@ def test_a_test_the_sandbox_forbids_judges_nothing(cli, project, tmp_path):
         (CORE, "import time\ndef test_x():\n    time.sleep(60)\n", ("--timeout", "3"), "did not end within 3 s"),
         ("X = 1\n", "def test_x():\n    pass\n", (), "can be an atom"),
     ],
-    ids=["syntax", "missing", "exit", "killed", "empty", "skipped", "uncollected", "endless", "nothing"],
+    ids=["flags", "syntax", "missing", "exit", "killed", "empty", "skipped", "uncollected", "endless", "nothing"],
 )
 def test_bad_input_is_one_line_and_exit_code_2(cli, project, case):
     core, tests, options, expected = case

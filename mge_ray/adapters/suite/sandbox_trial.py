@@ -14,8 +14,8 @@ from mge_ray.adapters.sandbox import Sandbox, SandboxUnavailableError
 from mge_ray.adapters.suite.suite_run import SuiteError
 from mge_ray.adapters.validator.trials import ChecksWorkspaces, request_for
 from mge_ray.pipeline.atomize import ObservedTest, ProjectTree
+from mge_ray.pipeline.atomize.judging import MOST_REPORTS
 
-REPORTS_A_CHECK = 300  # a check's record is bounded
 MOST_S = 3_600.0
 
 
@@ -65,9 +65,9 @@ def _chunks(tests: Sequence[ObservedTest]) -> Iterator[list[str]]:
     chunk: list[str] = []
     size = 0
     for node_id, count in reports.items():
-        if count > REPORTS_A_CHECK:
+        if count > MOST_REPORTS:
             continue
-        if size + count > REPORTS_A_CHECK:
+        if size + count > MOST_REPORTS:
             yield chunk
             chunk, size = [], 0
         chunk.append(node_id)

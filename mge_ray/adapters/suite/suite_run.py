@@ -15,14 +15,18 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mge_ray.domain.errors import MgeRayError
-from mge_ray.pipeline.atomize import Entry, ObservedTest, ProjectTree
+from mge_ray.pipeline.atomize import Entry, Observations, ObservedTest, ProjectTree
+from mge_ray.pipeline.atomize.judging import MOST_REPORTS
+from mge_ray.pipeline.atomize.pytest_options import INI_FILE
 
 INSIDE = Path(__file__).with_name("inside.py")
+INSIDE_TRACED = Path(__file__).with_name("inside_traced.py")
+MOST_WATCHED_S = 1.5
 OUTPUT_BYTES = 1 << 20
 SHOWN_CHARS = 300
 MOST_ANSWER_BYTES = 512 << 20
@@ -45,11 +49,15 @@ class ImportFailure:
 
 @dataclass(frozen=True, slots=True)
 class SuiteRecord:
-    """The suite's tests, lines by collected test file, and files that could not be collected with the reason."""
+    """The suite's tests, without what they ran, and files that could not be collected with the reason."""
 
     tests: tuple[ObservedTest, ...]
-    collected: Mapping[str, Mapping[str, frozenset[int]]]
     uncollected: tuple[tuple[str, str], ...]
+
+    @property
+    def passing(self) -> int:
+        """How many tests pass."""
+        return sum(one.outcome == "passed" for one in self.tests)
 
 
 def import_package(
@@ -68,24 +76,74 @@ def import_package(
 
 
 def run_suite(tree: ProjectTree, *, timeout_s: float) -> SuiteRecord:
-    """Run the tests once from a copy of the files; raises SuiteError where that says nothing."""
+    """Run the tests once, unwatched, from a copy of the files; raises SuiteError where that says nothing."""
     with _copy(tree.files) as root:
-        request = {
-            "do": "tests",
-            "root": str(root),
-            "path": _path(tree, root),
-            "files": list(tree.modules),
-            "tests": tree.tests,
-        }
+        request = {"do": "tests", "root": str(root), "path": _path(tree, root), "arguments": _arguments(tree, root)}
         answer = _run(request, root, timeout_s, "the test suite")
     if answer["code"] in PYTEST_INTERNAL and not answer["tests"] and not answer["uncollected"]:
         raise SuiteError(f"pytest could not run {tree.tests!r} (exit code {answer['code']}); run it by hand to see")
     tests = [
-        ObservedTest(one["node_id"], one["outcome"], one["seconds"], _frozen(one["lines"]), one["reports"])
+        ObservedTest(one["node_id"], one["outcome"] or "failed", one["seconds"], reports=one["reports"] or 1)
         for one in answer["tests"]
     ]
-    collected = {path: _frozen(lines) for path, lines in answer["collected"].items()}
-    return SuiteRecord(tuple(tests), collected, tuple((one["node_id"], one["error"]) for one in answer["uncollected"]))
+    return SuiteRecord(tuple(tests), tuple((one["node_id"], one["error"]) for one in answer["uncollected"]))
+
+
+def watch_suite(
+    tree: ProjectTree, observed: Observations, *, timeout_s: float, most_test_s: float = MOST_WATCHED_S
+) -> Observations:
+    """Run the tests that can judge an atom once more, and note what they run and what calls what.
+
+    Left out are those that take longer than `most_test_s` unwatched, or have more reports than a check can hold. A test
+    that fails for being watched judges nothing. Raises SuiteError.
+    """
+    spoiled = {one.base_id for one in observed.tests if one.outcome == "failed"}
+    cost: dict[str, tuple[float, int]] = {}
+    for one in observed.tests:
+        seconds, reports = cost.get(one.base_id, (0.0, 0))
+        cost[one.base_id] = seconds + one.seconds, reports + one.reports
+    fit = [n for n, (s, r) in cost.items() if n not in spoiled and s <= most_test_s and r <= MOST_REPORTS]
+    with _copy(tree.files) as root:
+        request = {
+            "root": str(root),
+            "path": _path(tree, root),
+            "files": list(tree.modules),
+            "selected": fit,
+            "arguments": _arguments(tree, root),
+        }
+        answer = _run(request, root, timeout_s, "watching the test suite", INSIDE_TRACED)
+    lines = {node_id: _frozen(ran) for node_id, ran in answer["lines"].items()}
+    failed = frozenset(answer["failed"])
+    tests = [
+        replace(
+            one,
+            lines=lines.get(one.node_id, {}),
+            watched=one.node_id in lines and one.base_id not in failed,
+        )
+        for one in observed.tests
+    ]
+    return replace(
+        observed,
+        tests=tuple(tests),
+        collected={path: _frozen(ran) for path, ran in answer["collected"].items()},
+        calls=frozenset((Entry(*one[:3]), Entry(*one[3:])) for one in answer["calls"]),
+    )
+
+
+def _arguments(tree: ProjectTree, root: Path) -> list[str]:
+    """Return what pytest is told: as the sandbox tells it, so that both read the same configuration."""
+    ini = str(root / INI_FILE) if tree.configured else os.devnull
+    flags = [
+        "-q",
+        "-s",
+        "--tb=line",
+        f"--rootdir={root}",
+        f"--confcutdir={root}",
+        "-c",
+        ini,
+        "--continue-on-collection-errors",
+    ]
+    return [*flags, "-p", "no:cacheprovider", "-p", "no:faulthandler", tree.tests or "."]
 
 
 def _frozen(lines: Mapping[str, Sequence[int]]) -> dict[str, frozenset[int]]:
@@ -107,13 +165,15 @@ def _copy(files: Mapping[str, str]) -> Iterator[Path]:
         yield root
 
 
-def _run(request: Mapping[str, object], root: Path, timeout_s: float, what: str) -> dict[str, Any]:
+def _run(
+    request: Mapping[str, object], root: Path, timeout_s: float, what: str, script: Path = INSIDE
+) -> dict[str, Any]:
     asked, answer, output = (root.parent / name for name in ("request.json", "answer.json", "output.txt"))
     asked.write_text(json.dumps(request), "utf-8")
     answer.unlink(missing_ok=True)
     with output.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-X", "utf8", str(INSIDE), str(asked), str(answer)],
+            [sys.executable, "-X", "utf8", str(script), str(asked), str(answer)],
             cwd=root,
             env=_environment(root.parent),
             stdin=subprocess.DEVNULL,

@@ -4,7 +4,7 @@ Pure: texts and observations go in, a Masterplan and the original answers come o
 `adapters/suite_run.py`.
 """
 
-from mge_ray.pipeline.atomize.build import Atomized, atomize
+from mge_ray.pipeline.atomize.build import Atomized, Options, atomize
 from mge_ray.pipeline.atomize.observations import Entry, Observations, ObservedTest
 from mge_ray.pipeline.atomize.project_tree import AtomizeError, ProjectTree, read_project
 
@@ -14,6 +14,7 @@ __all__ = [
     "Entry",
     "Observations",
     "ObservedTest",
+    "Options",
     "ProjectTree",
     "atomize",
     "read_project",

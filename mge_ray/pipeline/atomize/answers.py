@@ -6,16 +6,18 @@ Nothing is trusted to survive that: a unit whose code does not come back as the 
 from __future__ import annotations
 
 import ast
-import copy
+import builtins
+import inspect
 from collections.abc import Sequence
 
-from mge_ray.pipeline.atomize.definitions import Module
+from mge_ray.pipeline.atomize.definitions import Function, Module, Statement
 from mge_ray.pipeline.atomize.units import Unit
 from mge_ray.pipeline.code_layout import (
     Definition,
     PlacementError,
     first_line,
     is_docstring,
+    is_future,
     last_line,
     parse_quietly,
     read_layout,
@@ -23,6 +25,8 @@ from mge_ray.pipeline.code_layout import (
     string_lines,
 )
 from mge_ray.pipeline.workspace import Piece, place, place_all
+
+_BUILTIN = frozenset(dir(builtins))
 
 
 def answer_of(module: Module, unit: Unit) -> str | None:
@@ -44,7 +48,8 @@ def altered(module: Module, stubbed: str, pieces: Sequence[Piece]) -> set[str]:
         after = _by_symbol(parse_quietly(rebuilt.removeprefix("\ufeff"))[0])
     except (PlacementError, SyntaxError, ValueError, RecursionError, MemoryError):
         after = {}
-    before = _by_symbol(module.tree)
+    before = module.syntax or _by_symbol(module.tree)
+    module.syntax = before
     return {piece.symbol for piece in pieces if before.get(piece.symbol) != after.get(piece.symbol)}
 
 
@@ -73,6 +78,8 @@ def _without(line: str, indent: str) -> str:
 def _comes_back(module: Module, unit: Unit, code: str) -> bool:
     """Return whether placing the code over the original gives the original: the order of merged parts aside."""
     symbols = [unit.key.symbol, *defines_of(unit)]
+    if not _moves_freely(module, unit, symbols):
+        return False
     try:
         placed = place(module.text, unit.key.symbol, code, (), defines_of(unit))
         before, after = read_layout(module.text.removeprefix("\ufeff")), read_layout(placed.removeprefix("\ufeff"))
@@ -81,9 +88,7 @@ def _comes_back(module: Module, unit: Unit, code: str) -> bool:
         return False
     if before.spans.keys() != after.spans.keys():
         return False
-    if sorted(_dumps(tree)) != sorted(_dumps(module.tree)):
-        return False
-    return _moves_freely(module, unit, symbols)
+    return _dumps(tree) == _original_dumps(module)
 
 
 def _by_symbol(tree: ast.Module) -> dict[str, list[str]]:
@@ -102,16 +107,23 @@ def _by_symbol(tree: ast.Module) -> dict[str, list[str]]:
 
 
 def _plain(node: ast.stmt) -> str:
-    copied = copy.deepcopy(node)
-    for inner in ast.walk(copied):
-        if isinstance(inner, Definition) and is_docstring(inner.body[0]):
-            text = ast.get_docstring(inner) or ""
-            inner.body[0] = ast.Expr(ast.Constant(text))
-    return ast.dump(copied)
+    """Return the syntax with cleaned docstrings; changed for that moment, as copying takes ten times longer."""
+    texts: list[tuple[ast.Constant, str]] = []
+    for inner in ast.walk(node):
+        if isinstance(inner, Definition) and isinstance(first := inner.body[0], ast.Expr) and is_docstring(first):
+            constant = first.value
+            if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
+                texts.append((constant, constant.value))
+                constant.value = inspect.cleandoc(constant.value)
+    try:
+        return ast.dump(node)
+    finally:
+        for constant, text in texts:
+            constant.value = text
 
 
 def _dumps(tree: ast.Module) -> list[str]:
-    """Return the module's statements one by one, those of classes too."""
+    """Return the module's statements one by one, those of classes too, in no order of their own."""
     found: list[str] = []
     pending: list[ast.stmt] = list(tree.body)
     while pending:
@@ -120,29 +132,92 @@ def _dumps(tree: ast.Module) -> list[str]:
             pending += node.body
         else:
             found.append(ast.dump(node))
-    return found
+    return sorted(found)
+
+
+def _original_dumps(module: Module) -> list[str]:
+    module.dumps = module.dumps or _dumps(module.tree)
+    return module.dumps
 
 
 def _moves_freely(module: Module, unit: Unit, symbols: Sequence[str]) -> bool:
-    """Return whether the later parts may stand where the first one does.
+    """Return whether the other parts may stand where the first one does, or before its class.
 
-    They move up, past what stands between. That is safe where nothing of theirs runs when they are defined.
+    They move past what stands between. That is safe where nothing of theirs needs it, and nothing of it them, when it
+    is defined.
     """
     first, *others = unit.nodes
-    between = [
-        one
-        for one in ast.walk(module.tree)
-        if isinstance(one, ast.stmt) and first_line(first) < first_line(one) < last_line(others[-1])
-    ]
+    start = min(map(first_line, unit.nodes))
+    end = max(map(last_line, unit.nodes))
     inside = {id(inner) for node in unit.nodes for inner in ast.walk(node)}
-    passed = [one for one in between if id(one) not in inside]
+    passed = [one.node for one in _statements(module) if start <= one.first <= end and id(one.node) not in inside]
     if not passed:
         return True
     names = {name.rpartition(".")[2] for name in symbols}
-    for node in others:
-        if isinstance(node, ast.ClassDef) or node.decorator_list:
-            return False
-        outside = [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
-        if any(not isinstance(one, ast.Constant) for one in outside):
-            return False
-    return len(names) == len(others) + 1
+    if len(names) != len(symbols) or any(not _is_free(node, module, start) for node in others):
+        return False
+    top = next(one for one in module.tree.body if first_line(one) <= first_line(first) <= last_line(one))
+    down = {node.name for node in others if first_line(node) < first_line(top)}
+    return not any(_needed_at_once(one) & down for one in passed if last_line(one) < first_line(top))
+
+
+def _statements(module: Module) -> list[Statement]:
+    if not module.statements:
+        module.statements = [
+            Statement(one, first_line(one), frozenset(_bound(one)))
+            for one in ast.walk(module.tree)
+            if isinstance(one, ast.stmt)
+        ]
+    return module.statements
+
+
+def _is_free(node: Function | ast.ClassDef, module: Module, row: int) -> bool:
+    """Return whether defining it needs only builtins and what is bound before a line (from 0) and not after it."""
+    if isinstance(node, ast.ClassDef):
+        return False
+    arguments = node.args
+    needed = [*node.decorator_list, *arguments.defaults, *(one for one in arguments.kw_defaults if one is not None)]
+    if not any(_postpones_annotations(one) for one in module.tree.body):
+        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+        needed += [one.annotation for one in every if one is not None and one.annotation is not None]
+        needed += [node.returns] if node.returns is not None else []
+    used = {inner.id for one in needed for inner in ast.walk(one) if isinstance(inner, ast.Name)}
+    before = {name for one in module.tree.body if last_line(one) < row for name in _bound(one)}
+    later = {name for one in _statements(module) if one.first >= row for name in one.bound}
+    return used <= (_BUILTIN | before) - later
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """Return the names that a statement binds, those inside functions and classes left out."""
+    found: set[str] = set()
+    pending: list[ast.AST] = [node]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, Definition):
+            found.add(one.name)
+            continue
+        if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
+            found.add(one.id)
+        if isinstance(one, ast.alias):
+            found.add((one.asname or one.name).partition(".")[0])
+        pending.extend(ast.iter_child_nodes(one))
+    return found
+
+
+def _postpones_annotations(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and is_future(node) and any(one.name == "annotations" for one in node.names)
+
+
+def _needed_at_once(node: ast.stmt) -> set[str]:
+    """Return the names that are looked up when the statement runs, bodies of functions left out."""
+    found: set[str] = set()
+    pending: list[ast.AST] = [node]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, ast.Name):
+            found.add(one.id)
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
+            pending += [*one.decorator_list, one.args]
+        else:
+            pending.extend(ast.iter_child_nodes(one))
+    return found

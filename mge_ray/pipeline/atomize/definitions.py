@@ -60,9 +60,21 @@ class ClassInfo:
         return next((one.members[name] for one in self.mro() if name in one.members), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement at any depth, its first line (from 0), and the names it binds itself."""
+
+    node: ast.stmt
+    first: int
+    bound: frozenset[str]
+
+
 @dataclass(slots=True)
 class Module:
-    """One parsed module: its nodes by symbol, every definition of each in order."""
+    """One parsed module: its nodes by symbol, every definition of each in order.
+
+    The last three are filled in by `answers`, which needs them again and again.
+    """
 
     path: str
     name: str
@@ -72,6 +84,9 @@ class Module:
     classes: dict[str, ClassInfo] = field(default_factory=dict)
     variables: dict[str, list[ast.stmt]] = field(default_factory=dict)
     conditional: set[str] = field(default_factory=set)
+    statements: list[Statement] = field(default_factory=list)
+    dumps: list[str] = field(default_factory=list)
+    syntax: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def package(self) -> str:

@@ -26,6 +26,9 @@ BY_CALL = {
     "dict": ("__iter__", "keys", "__getitem__"),
     "sorted": ("__iter__", "__lt__"),
 }
+ITERATING = frozenset(
+    {"all", "any", "enumerate", "filter", "frozenset", "islice", "map", "max", "min", "sum", "zip", "chain"}
+)
 BINARY = {
     "Add": "add", "Sub": "sub", "Mult": "mul", "Div": "truediv", "FloorDiv": "floordiv", "Mod": "mod", "Pow": "pow",
     "BitOr": "or", "BitAnd": "and", "BitXor": "xor", "LShift": "lshift", "RShift": "rshift", "MatMult": "matmul",
@@ -43,6 +46,8 @@ class EdgeKind(str, Enum):
     BASE = "base"
     DECORATOR = "decorator"
     DEFAULT = "default"
+    OBSERVED = "observed"
+    """Seen while the suite ran, and not found in the code."""
     TEST = "test"
     """Not of the code: the only test that can judge the one runs the other too."""
 
@@ -51,12 +56,16 @@ class Doubt(IntEnum):
     """How sure an edge is, the surest first; cycles are cut at the other end."""
 
     NONE = 0
-    OVERRIDE = 1
+    OBSERVED = 1
+    """A call that was seen while the suite ran: it happens, but what is written anew need not make it."""
+    OVERRIDE = 2
     """Found on a class, but a subclass has a method of its own."""
-    PROTOCOL = 2
+    PROTOCOL = 3
     """An operator on something that may be an instance of a class the code speaks of."""
-    NAMESAKE = 3
+    NAMESAKE = 4
     """An attribute of something unknown, that some class of the package has."""
+    UNSEEN = 5
+    """Any of the three above, where tests run the source and it was never seen to call the target."""
 
 
 class Edge(NamedTuple):

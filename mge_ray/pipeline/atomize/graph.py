@@ -7,7 +7,7 @@ each other become one where placing allows it; what cycles then remain lose thei
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import networkx as nx
@@ -16,7 +16,6 @@ from mge_ray.pipeline.atomize.definitions import Key
 from mge_ray.pipeline.atomize.edges import Doubt, Edge, EdgeKind
 from mge_ray.pipeline.atomize.units import Unit, owners
 
-MOST_MERGED = 6
 MOST_MERGED_LINES = 60
 _BY_KIND = list(EdgeKind)  # calls first: the last kind is the first to be cut
 
@@ -33,12 +32,30 @@ class Dependency:
 
 @dataclass(slots=True)
 class UnitGraph:
-    """Units, merged where they call each other, with an acyclic set of dependencies between them."""
+    """Units, merged where they call each other, with an acyclic set of dependencies between them.
+
+    `late` are guesses that no test bore out: they are taken last, when units have found their tests.
+    """
 
     units: list[Unit]
     dependencies: list[Dependency] = field(default_factory=list)
+    late: list[Dependency] = field(default_factory=list)
     cut: list[Dependency] = field(default_factory=list)
     merged: list[tuple[Unit, ...]] = field(default_factory=list)
+
+    def take(self, wanted: Iterable[Dependency]) -> None:
+        """Take dependencies, the surest first, as long as they close no cycle; the others are cut."""
+        taken: nx.DiGraph[int] = nx.DiGraph()
+        taken.add_nodes_from(range(len(self.units)))
+        taken.add_edges_from((one.source, one.target) for one in self.dependencies)
+        for one in sorted(wanted, key=lambda one: (*_strength(one.kind, one.doubt), one.source, one.target)):
+            if taken.has_edge(one.source, one.target):
+                continue
+            if nx.has_path(taken, one.target, one.source):
+                self.cut.append(one)
+            else:
+                taken.add_edge(one.source, one.target)
+                self.dependencies.append(one)
 
     def targets(self) -> list[set[int]]:
         """Return, for each unit, what it rests on directly."""
@@ -47,18 +64,29 @@ class UnitGraph:
             found[one.source].add(one.target)
         return found
 
-    def closures(self) -> list[frozenset[int]]:
-        """Return, for each unit, everything it rests on, directly or not."""
+    def in_order(self) -> list[int]:
+        """Return the units so that each comes after what it rests on."""
         graph: nx.DiGraph[int] = nx.DiGraph()
         graph.add_nodes_from(range(len(self.units)))
-        graph.add_edges_from((one.source, one.target) for one in self.dependencies)
-        found: list[frozenset[int]] = [frozenset()] * len(self.units)
-        for index in reversed(list(nx.topological_sort(graph))):
-            below: set[int] = set()
-            for target in graph.successors(index):
-                below |= {target} | found[target]
-            found[index] = frozenset(below)
+        graph.add_edges_from((one.target, one.source) for one in self.dependencies)
+        return list(nx.lexicographical_topological_sort(graph))
+
+    def closures(self) -> list[int]:
+        """Return, for each unit, everything it rests on, directly or not: bit n for unit n."""
+        targets = self.targets()
+        found = [0] * len(self.units)
+        for index in self.in_order():
+            for target in targets[index]:
+                found[index] |= found[target] | 1 << target
         return found
+
+
+def bits_of(units: int) -> Iterator[int]:
+    """Yield the units of a set, the lowest first."""
+    while units:
+        lowest = units & -units
+        yield lowest.bit_length() - 1
+        units ^= lowest
 
 
 def connect(
@@ -68,7 +96,9 @@ def connect(
     listed = list(edges)
     merged, together = _merge(list(units), listed, lines_of, mergeable)
     graph = UnitGraph(merged, merged=together)
-    _insert(graph, _contract(merged, listed))
+    wanted = _contract(merged, listed)
+    graph.late = [one for one in wanted if one.doubt is Doubt.UNSEEN]
+    graph.take(one for one in wanted if one.doubt is not Doubt.UNSEEN)
     return graph
 
 
@@ -135,30 +165,19 @@ def _merge(
 
 
 def belong_together(members: Sequence[Unit]) -> bool:
-    """Return whether one answer can hold them: functions of one module, or methods of one class."""
-    scopes = {(unit.key.path, unit.key.symbol.rpartition(".")[0]) for unit in members}
+    """Return whether one answer can hold them: functions of one module, and methods of one class of it."""
+    files = {unit.key.path for unit in members}
+    owners_of = {unit.key.symbol.rpartition(".")[0] for unit in members} - {""}
     whole = any(isinstance(node, ast.ClassDef) for unit in members for node in unit.nodes)
-    return len(scopes) == 1 and len(members) <= MOST_MERGED and not whole
+    return len(files) == 1 and len(owners_of) <= 1 and not whole
 
 
 def joined(members: Sequence[Unit]) -> Unit:
-    """Return one unit of several, the first in the file giving it its name."""
+    """Return one unit of several, named by the first in the file: a method if there is one, with functions beside."""
     if len(members) == 1:
         return members[0]
-    nodes = tuple(node for unit in members for node in unit.nodes)
+    ordered = sorted(members, key=lambda unit: "." not in unit.key.symbol)
+    nodes = tuple(node for unit in ordered for node in unit.nodes)
     return Unit(
-        members[0].key, nodes, tuple(dict.fromkeys(key for unit in members for key in (unit.key, *unit.members)))
+        ordered[0].key, nodes, tuple(dict.fromkeys(key for unit in ordered for key in (unit.key, *unit.members)))
     )
-
-
-def _insert(graph: UnitGraph, wanted: Iterable[Dependency]) -> None:
-    """Take dependencies, the surest first, as long as they close no cycle; report the others."""
-    order = sorted(wanted, key=lambda one: (*_strength(one.kind, one.doubt), one.source, one.target))
-    taken: nx.DiGraph[int] = nx.DiGraph()
-    taken.add_nodes_from(range(len(graph.units)))
-    for one in order:
-        if nx.has_path(taken, one.target, one.source):
-            graph.cut.append(one)
-        else:
-            taken.add_edge(one.source, one.target)
-            graph.dependencies.append(one)

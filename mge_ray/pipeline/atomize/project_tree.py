@@ -6,13 +6,16 @@ around package and tests, so that what tests import and read is where they expec
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mge_ray.domain.atom import workspace_path
 from mge_ray.domain.errors import MgeRayError, PlanError
+from mge_ray.pipeline.atomize.pytest_options import INI_FILE, carried_options
+from mge_ray.pipeline.code_layout import parse_quietly
 from mge_ray.pipeline.outline import is_test_path
 from mge_ray.pipeline.skeleton_folder import read_skeleton
 
@@ -34,6 +37,13 @@ class ProjectTree:
     tests: str | None
     compiled: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    configured: bool = False
+    """Whether its `pytest.ini` is pytest's configuration."""
+
+    def unconfigured(self) -> ProjectTree:
+        """Return the tree without a configuration of pytest."""
+        files = {name: text for name, text in self.files.items() if name != INI_FILE}
+        return replace(self, files=files, configured=False)
 
     @property
     def source_root(self) -> str:
@@ -65,12 +75,22 @@ def read_project(package: Path, tests: Path | None, include: Iterable[Path] = ()
         for name in ("conftest.py", "__init__.py"):
             if (folder / name).is_file() and (folder != root or name == "conftest.py"):
                 _add(folder / name, root, files, left_out)
+    _add_siblings(package, root, files, left_out)
+    options = None if suite is None else carried_options(root)
+    if options is not None:
+        files[INI_FILE] = options
     place = package.relative_to(root).as_posix()
     test_place = None if suite is None else suite.relative_to(root).as_posix()
     modules = tuple(sorted(path for path in files if _belongs(path, place) and _is_code(path, place, test_place)))
     compiled = tuple(sorted(name for name in left_out if name.endswith(COMPILED) and _belongs(name, place)))
     return ProjectTree(
-        package.stem, dict(sorted(files.items())), modules, test_place, compiled, tuple(sorted(left_out))
+        package.stem,
+        dict(sorted(files.items())),
+        modules,
+        test_place,
+        compiled,
+        tuple(sorted(left_out)),
+        configured=options is not None,
     )
 
 
@@ -108,6 +128,39 @@ def _add(path: Path, root: Path, files: dict[str, str], left_out: list[str]) -> 
     except (OSError, ValueError) as error:
         raise AtomizeError(f"{path}: cannot be read: {error}") from None
     files.update(found)
+
+
+def _add_siblings(package: Path, root: Path, files: dict[str, str], left_out: list[str]) -> None:
+    """Add modules and packages that lie beside the package and that it, or its tests, import by name."""
+    seen = {package.stem, *(name.partition("/")[0].removesuffix(".py") for name in files)}
+    pending = list(files.items())
+    while pending:
+        name, text = pending.pop()
+        for top in _imported(name, text) - seen:
+            seen.add(top)
+            beside = [package.parent / top / "__init__.py", package.parent / f"{top}.py"]
+            found = next((path for path in beside if path.is_file()), None)
+            if found is not None:
+                before = set(files)
+                _add(found.parent if found.name == "__init__.py" else found, root, files, left_out)
+                pending += [(new, files[new]) for new in files.keys() - before]
+
+
+def _imported(name: str, text: str) -> set[str]:
+    """Return the first parts of the modules a file imports; nothing where it is no Python."""
+    if not name.endswith(".py"):
+        return set()
+    try:
+        tree, _ = parse_quietly(text.removeprefix("\ufeff"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 def _names_below(folder: Path) -> list[str]:

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterable, Iterator
 
 from mge_ray.pipeline.atomize.definitions import ClassInfo, Function, Key, Module, Package
-from mge_ray.pipeline.atomize.edges import BINARY, BY_CALL, COMPARED, Doubt, Edge, EdgeKind
+from mge_ray.pipeline.atomize.edges import BINARY, BY_CALL, COMPARED, ITERATING, Doubt, Edge, EdgeKind
 from mge_ray.pipeline.atomize.scopes import Scope, Value, Values
 from mge_ray.pipeline.atomize.values import Resolver
 
@@ -231,6 +231,9 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node.func, ast.Name):
             if node.func.id in BY_CALL and node.args and node.func.id not in self._scope.names:
                 self._operator(node.args[0], *BY_CALL[node.func.id])
+            if node.func.id in ITERATING and node.func.id not in self._scope.names:
+                for argument in node.args:
+                    self._operator(argument, "__iter__", "__next__")
             if node.func.id in {"getattr", "hasattr", "setattr"} and len(node.args) > 1:
                 self._by_text(node)
         for value in self.resolver.evaluate(self._scope, node.func):

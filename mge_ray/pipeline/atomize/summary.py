@@ -27,10 +27,11 @@ def summary(made: Atomized, tree: ProjectTree) -> str:
         "plan": f"{plan.name}: {len(plan.atoms)} atoms in {len(waves)} waves (widest {max(waves)})",
         "lines": _distribution(list(made.lines.values())),
         "kept": f"{len(made.kept)} symbols: {_counted(reasons)}" if made.kept else "nothing",
-        "edges": f"{sum(made.edges.values())}: {_counted(made.edges)}; {made.doubtful_edges} of them uncertain",
+        "edges": f"{sum(made.edges.values())}: {_counted(made.edges)}; {made.doubtful_edges} of them uncertain, "
+        f"{made.dropped_edges} more dropped: tests ran all of the source and never saw them",
         "depends on": f"{needed}: {_counted(made.dependencies)}; {made.helped} atoms wait for others only to be judged",
         "cycles": f"{len(made.merged)} merged into one atom{merged}; {len(made.cut)} edges cut{_listed(made.cut)}",
-        "together": f"{len(made.adopted)} times helpers without a test with a caller{adopted}",
+        "together": f"{len(made.adopted)} atoms of helpers with the callers through which they are tested{adopted}",
         "tests": f"{made.passing} pass: {own} judge atoms, {of_waves} wait for a wave, {made.untraced} run no atom",
         "failing": f"{len(made.failing)} left out{_listed(made.failing)}" if made.failing else "",
         "weak": f"{len(made.weak)} atoms have no test of their own{_listed(made.weak)}",

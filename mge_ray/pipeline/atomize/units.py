@@ -23,7 +23,8 @@ AT_IMPORT = "runs while the package is imported"
 CONDITIONAL = "is defined under a condition, or twice"
 NO_NAME = "its name is no plain ASCII name"
 HOOK = "answers for the module's missing names"
-UNJUDGED = "no test can judge it"
+UNTESTED = "no test that could judge it runs it"
+UNJUDGED = "is only tested together with what rests on it"
 MAKES_NO_STUB = "cannot be cut out and put back unchanged"
 
 

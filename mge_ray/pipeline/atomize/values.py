@@ -70,7 +70,7 @@ class Resolver:
             return self.name(scope, node.id)
         if isinstance(node, ast.Attribute):
             base = self.evaluate(scope, node.value, depth - 1)
-            return frozenset(found for value in base for found in self.attribute(value, node.attr, depth - 1))
+            return frozenset(found for value in sorted(base) for found in self.attribute(value, node.attr, depth - 1))
         if isinstance(node, ast.Call):
             return self._called(scope, node, depth)
         if isinstance(node, ast.IfExp):
@@ -91,7 +91,7 @@ class Resolver:
             return self._member(value, name, depth)
         if value.kind == "variable":
             held = self.held(value.key, depth - 1)
-            return frozenset(found for one in held for found in self.attribute(one, name, depth - 1))
+            return frozenset(found for one in sorted(held) for found in self.attribute(one, name, depth - 1))
         return UNKNOWN
 
     def held(self, key: Key, depth: int = DEPTH) -> Values:
@@ -144,7 +144,7 @@ class Resolver:
                 for value in self.evaluate(scope, node.args[0], depth - 1)
                 if value.kind == "instance"
             )
-        for value in self.evaluate(scope, node.func, depth - 1):
+        for value in sorted(self.evaluate(scope, node.func, depth - 1)):
             if value.kind == "class":
                 found.add(Value("instance", value.key, value.own))
             elif value.kind == "function":
@@ -152,7 +152,9 @@ class Resolver:
             elif value.kind == "variable":
                 held = self.held(value.key, depth - 1)
                 found.update(Value("instance", one.key) for one in held if one.kind == "class")
-                found.update(r for one in held if one.kind == "function" for r in self.returned(one.key, depth - 1))
+                found.update(
+                    r for one in sorted(held) if one.kind == "function" for r in self.returned(one.key, depth - 1)
+                )
         if isinstance(node.func, ast.Attribute) and node.func.attr == "__new__":
             found |= self.evaluate(scope, node.args[0], depth - 1) if node.args else UNKNOWN
             found = {value._replace(kind="instance") if value.kind == "class" else value for value in found}
@@ -231,7 +233,7 @@ class Resolver:
         """Return classes of the package that a member is decorated with: reading it may call their `__get__`."""
         module = self._paths[key.path]
         decorators = [one for node in module.functions.get(key.symbol, ()) for one in node.decorator_list]
-        found = [value for one in decorators for value in self.evaluate(Scope(module), one)]
+        found = [value for one in decorators for value in sorted(self.evaluate(Scope(module), one))]
         made = [one for value in found if value.kind == "function" for one in self.returned(value.key)]
         return frozenset(
             value._replace(kind="instance") for value in [*found, *made] if value.kind in {"class", "instance"}
@@ -278,7 +280,7 @@ class Resolver:
             for info in module.classes.values():
                 for base in info.node.bases:
                     expression = base.value if isinstance(base, ast.Subscript) else base
-                    for value in self.evaluate(Scope(module), expression):
+                    for value in sorted(self.evaluate(Scope(module), expression)):
                         if value.kind == "class" and value.key != info.key:
                             parent = self.class_at(value.key)
                             info.bases.append(parent)

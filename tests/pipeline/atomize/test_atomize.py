@@ -11,6 +11,7 @@ from mge_ray.pipeline.atomize import (
     Entry,
     Observations,
     ObservedTest,
+    Options,
     ProjectTree,
     atomize,
 )
@@ -250,13 +251,43 @@ def test_an_unjudged_helper_is_written_with_its_caller():
     assert result.adopted == (("low", "high"),)
 
 
-def test_code_that_no_test_can_judge_is_kept_on_request():
+def test_what_no_test_runs_stays_in_the_skeleton_unless_everything_is_wanted():
     tree = project(pkg__m=CHAIN)
     observed = Observations(frozenset(), (ran("test_low", 2), ran("test_high", 2, 4)))
-    assert atomize(tree, observed).weak == ("pkg.m:other",)
-    kept = atomize(tree, observed, keep_weak=True)
-    assert symbols(kept) == ["low", "high"]
-    assert kept.weak == ()
+    result = atomize(tree, observed)
+    assert symbols(result) == ["low", "high"]
+    assert [(one.key.symbol, one.reason) for one in result.kept] == [("other", "no test that could judge it runs it")]
+    assert atomize(tree, observed, Options(everything=True)).weak == ("pkg.m:other",)
+
+
+def test_what_is_only_tested_with_its_callers_is_an_atom_for_a_wave_or_kept_on_request():
+    long = (
+        "def low():\n    return 1\ndef high():\n"
+        + "".join(f"    x{n} = {n}\n" for n in range(30))
+        + "    return low()\n"
+    )
+    tree = project(pkg__m=long)
+    observed = Observations(frozenset(), (ran("test_high", 2, *range(4, 35)),))
+    assert atomize(tree, observed).weak == ("pkg.m:low",)
+    kept = atomize(tree, observed, Options(judged=True))
+    assert symbols(kept) == ["high"]
+    assert "is only tested together with what rests on it" in [one.reason for one in kept.kept]
+
+
+def test_an_atom_is_judged_by_tests_that_run_each_of_its_lines():
+    text = "def f(x):\n    if x == 1:\n        return 1\n    if x == 2:\n        return 2\n    return 3\n"
+    many = tuple(ran(f"test_{n}", 2, 3, seconds=0.01) for n in range(20))
+    result = made(text, tests=(*many, ran("test_two", 2, 4, 5), ran("test_three", 2, 4, 6)))
+    tests = set(result.plan.atoms[0].tests)
+    assert {"tests/test_a.py::test_two", "tests/test_a.py::test_three"} <= tests
+    assert len(tests) == 8
+
+
+def test_a_test_that_was_not_watched_judges_nothing_and_is_accepted_at_the_end():
+    unseen = ObservedTest("tests/test_a.py::test_slow", "passed", 9.0, watched=False)
+    result = made(CHAIN, tests=(ran("test_low", 2), ran("test_high", 2, 4), ran("test_other", 6), unseen))
+    assert "tests/test_a.py::test_slow" not in {test for atom in result.plan.atoms for test in atom.tests}
+    assert result.plan.acceptance_tests == ("tests",)
 
 
 def test_skipped_failing_and_endless_tests_judge_no_atom():
@@ -277,4 +308,61 @@ def test_what_collecting_a_file_runs_counts_for_all_its_tests():
     tree = project(pkg__m=CHAIN)
     collected = {"tests": {"pkg/m.py": frozenset({6})}}
     result = atomize(tree, Observations(frozenset(), (ran("test_low", 2), ran("test_high", 2, 4)), collected))
-    assert rests_on(result.plan, "low") == {"other"}
+    assert symbols(result) == ["low", "high"]
+    assert result.adopted == (("low", "other"),)
+
+
+def call(caller: int, callee: int) -> tuple[Entry, Entry]:
+    return Entry("pkg/m.py", caller, "f"), Entry("pkg/m.py", callee, "g")
+
+
+def test_calls_that_were_seen_are_edges_of_a_kind_of_their_own():
+    text = "def apply(f):\n    return f()\ndef one():\n    return 1\n"
+    result = atomize(project(pkg__m=text), Observations(calls=frozenset({call(1, 3)})))
+    assert rests_on(result.plan, "apply") == {"one"}
+    assert result.edges == {"observed": 1}
+    assert result.dependencies == {"observed": 1}
+
+
+def test_a_call_inside_an_inner_function_is_its_outer_functions():
+    text = "def outer():\n    def inner(f):\n        return f()\n    return inner\ndef one():\n    return 1\n"
+    result = atomize(project(pkg__m=text), Observations(calls=frozenset({call(2, 5)})))
+    assert rests_on(result.plan, "outer") == {"one"}
+
+
+def test_a_seen_call_never_throws_a_certain_edge_out():
+    text = "def low(f):\n    return f()\ndef high():\n    return low(high)\n"
+    result = atomize(project(pkg__m=text), Observations(calls=frozenset({call(1, 3)})))
+    assert rests_on(result.plan, "high") == {"low"}
+    assert rests_on(result.plan, "low") == set()
+    assert result.cut == ("pkg.m:low -> pkg.m:high (observed, observed)",)
+
+
+GUESS = "def use(thing):\n    return thing.area()\nclass Shape:\n" + LARGE + "    def area(self):\n        return 1\n"
+
+
+def test_a_guess_is_dropped_where_tests_ran_all_of_its_source_and_never_saw_it():
+    assert rests_on(made(GUESS).plan, "use") == {"Shape.area"}
+    ran_all = (ran("test_use", 2), ran("test_area", 21))
+    assert rests_on(made(GUESS, tests=ran_all).plan, "use") == set()
+    seen = Observations(frozenset(), ran_all, calls=frozenset({call(1, 20)}))
+    assert rests_on(atomize(project(pkg__m=GUESS), seen).plan, "use") == {"Shape.area"}
+
+
+def test_a_method_and_the_function_it_needs_can_be_one_atom():
+    text = "def helper():\n    return 1\n\n\nclass A:\n" + LARGE + "    def use(self):\n        return helper()\n"
+    result = made(text, tests=(ran("test_use", 2, 23),))
+    assert result.adopted == (("helper", "A.use"),)
+    assert [(one.symbol, one.defines) for one in result.plan.atoms] == [("A.use", ("helper",))]
+    assert assemble(result.plan, result.answers)["pkg/m.py"].count("def helper") == 1
+
+
+def test_a_helper_that_is_needed_while_the_module_is_read_stays_an_atom_of_its_own():
+    text = (
+        "def helper():\n    return 1\nALIAS = helper\nclass A:\n"
+        + LARGE
+        + "    def use(self):\n        return helper()\n"
+    )
+    result = made(text, tests=(ran("test_use", 2, 22),))
+    assert symbols(result) == ["helper", "A.use"]
+    assert_comes_back(text, result)
