@@ -7,7 +7,7 @@ that kills its worker must be counted, and the machine counts.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -55,12 +55,12 @@ def _unpack(ref: ray.ObjectRef[Any]) -> Any:  # noqa: ANN401  # whatever was shi
     return _unpacked[key]
 
 
-def judge(shipment: Shipment, atom_id: str, code: str) -> ValidationResult:
-    """Judge `code` as the atom's, on top of the accepted code of its dependency closure."""
+def judge(shipment: Shipment, atom_id: str, code: str, instead: Sequence[tuple[str, str]] = ()) -> ValidationResult:
+    """Judge `code` as the atom's, on top of its closure's accepted code, or of what is to be used `instead`."""
     if not shipment.config.checks:
         return ValidationResult()
     plan: Masterplan = _unpack(shipment.plan)
-    accepted: dict[str, str] = _unpack(shipment.accepted)
+    accepted: dict[str, str] = {**_unpack(shipment.accepted), **dict(instead)}
     closure = (AcceptedAtom(atom=plan.by_id[a], code=accepted.get(a)) for a in plan.closure(atom_id))
     candidate = Candidate(plan.by_id[atom_id], code, tuple(closure), plan.files, plan.validation)
     return _validator(shipment.config).judge(candidate)

@@ -86,7 +86,7 @@ class RayWork:
             self._to_send.setdefault(command.gateway, []).append(request)
         elif isinstance(command, Execute):
             shipment = self._shipment()
-            ref: ray.ObjectRef[Any] = self._check.remote(shipment, command.atom_id, command.code)
+            ref: ray.ObjectRef[Any] = self._check.remote(shipment, command.atom_id, command.code, command.instead)
             self._flights[ref] = _Flight(Execute, command.atom_id, command.call_id)
         elif isinstance(command, Accept):
             name = f"tests after wave {command.wave_id}" if command.wave_id else "acceptance"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mge_ray.domain.generation import StopReason
 from mge_ray.domain.retry import AttemptSettings, best_of
@@ -50,16 +51,23 @@ class Answer:
     latency_s: float
 
 
+class Recheck(NamedTuple):
+    """A check of an earlier attempt (by index) with other code below it: (atom id, index of that atom's attempt)."""
+
+    attempt: int
+    instead: tuple[tuple[str, int], ...]
+
+
 @dataclass(slots=True)
 class AtomRecord:
     """Where one atom stands. `attempt` and `tries` count from 1 for the call that is next or in flight.
 
     `active_s` is the time spent in flight, `flight_began_at` when the present flight began; waiting is not counted.
     `reopened` counts how often a failure above the atom sent it back after it was accepted, and `fallback` is the code
-    that was accepted then. `waits_for` is the dependency that is open again, `rechecks` the indices of attempts whose
-    code is checked again because such a dependency has new code, the one in hand first.
-    `attempts_before` are those that do not count against the limit any more: a person granted new ones, or wrote some.
-    `waived` says that its code is used although it failed.
+    that was accepted then. `waits_for` is the dependency that is open again, `opened` those that this atom has
+    sent back, `rechecks` the checks still to be made with new code of theirs, the one in hand first. `on_trial` is true
+    of an atom that was sent back by one that rests on it; `spares` are the indices of its attempts that pass its own
+    tests and wait to be of use, `newest_spare` the one of its last opening. `accepted_at` orders acceptances.
     """
 
     atom_id: str
@@ -86,7 +94,12 @@ class AtomRecord:
     reopened: int = 0
     fallback: str | None = None
     waits_for: str = ""
-    rechecks: list[int] = field(default_factory=list)
+    opened: list[str] = field(default_factory=list)
+    rechecks: list[Recheck] = field(default_factory=list)
+    on_trial: bool = False
+    spares: list[int] = field(default_factory=list)
+    newest_spare: int | None = None
+    accepted_at: int = 0
     attempts_before: int = 0
     calls_set_aside: int = 0
     approval: Approval | None = None

@@ -1,15 +1,16 @@
 """Blame: atoms that are sent back because of what failed elsewhere, and atoms that wait for them (ADR 7 and 11).
 
-To be opened again costs an atom one of its attempts, and that is all that bounds it. What an atom waits for is of an
-earlier wave, so nobody waits in a circle.
+To be opened again costs an atom one of its attempts, and that is what bounds it. What an atom waits for is of an
+earlier wave, so nobody waits in a circle. Code written anew for one that complains is used only where it helps.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
-from mge_ray.domain.attempt import Answer, AtomRecord
+from mge_ray.domain.attempt import Answer, AtomRecord, Recheck
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.execution_record import ExecutionRecord
 from mge_ray.domain.state import AtomStatus
@@ -17,6 +18,10 @@ from mge_ray.domain.validation import Level, ValidationResult
 
 FAILURES_BEFORE_BLAME = 2
 """How often an atom has to fail before it may blame a dependency, while it has attempts left."""
+MOST_OPENED = 6
+"""How often one atom may send others back: each time costs a call."""
+MOST_RECHECKS = 24
+KEPT = "kept as it was; what was written anew is used where it helps"
 
 
 class Blame(ExecutionRecord):
@@ -41,41 +46,96 @@ class Blame(ExecutionRecord):
         record.attempts[-1] = replace(record.attempts[-1], verdict=verdict)
         record.reopened += 1
         self.reopenings += 1
-        record.fallback, record.cause = record.code, ""
+        record.fallback, record.cause, record.newest_spare = record.code, "", None
         record.attempt += 1
         self._queue_call(record)
 
+    # ---- an atom and what it rests on -----------------------------------------------------------------------------
+
     def _culprit(self, record: AtomRecord, *, last: bool) -> AtomRecord | None:
-        """Return the dependency that most failed attempts point at, of those that are open again or may be opened.
+        """Return the dependency to wait for: one that is open again, or the most suspicious that may be opened.
 
         All attempts are asked: one that is wrong by itself may never reach the code that fails the right ones.
         """
         named = Counter(atom_id for attempt in reversed(record.attempts) for atom_id in attempt.verdict.blamed)
-        for atom_id, _ in named.most_common():
-            other = self.atoms.get(atom_id)
-            if other is None or other.wave_id >= record.wave_id:
-                continue
-            if not other.status.ended:
-                return other
-            blamable = last or (record.attempt_of_round >= FAILURES_BEFORE_BLAME and not self.plan.by_id[atom_id].tests)
-            if blamable and self._may_be_sent_back(other):
-                return other
-        return None
+        suspects = [self.atoms[atom_id] for atom_id, _ in named.most_common() if atom_id in self.atoms]
+        suspects = [one for one in suspects if one.wave_id < record.wave_id]
+        for one in suspects:
+            if not one.status.ended:
+                return one
+        early = record.attempt_of_round < FAILURES_BEFORE_BLAME
+        able = [
+            one for one in suspects if self._may_be_sent_back(one) and (last or not (early or self._is_trusted(one)))
+        ]
+        if not able or len(record.opened) >= MOST_OPENED:
+            return None
+        return min(able, key=lambda one: (self._is_trusted(one), record.opened.count(one.atom_id)))
+
+    def _is_trusted(self, record: AtomRecord) -> bool:
+        """Return whether tests speak for the code: its own, or those of something accepted on top of it."""
+        by_id, name, since = self.plan.by_id, record.atom_id, record.accepted_at
+        return bool(by_id[name].tests) or any(
+            above.status is AtomStatus.SUCCEEDED and above.accepted_at > since and by_id[above.atom_id].tests
+            for above in self._downstream(name)
+        )
+
+    def _downstream(self, atom_id: str) -> Iterator[AtomRecord]:
+        stack, seen = list(self.plan.dependents[atom_id]), {atom_id}
+        while stack:
+            current = stack.pop()
+            if current not in seen:
+                seen.add(current)
+                yield self.atoms[current]
+                stack.extend(self.plan.dependents[current])
 
     def _wait_for(self, record: AtomRecord, culprit: AtomRecord) -> None:
         if culprit.status.ended:
             self._send_back(culprit, _complaint(record, culprit.atom_id))
+            culprit.on_trial = True
+            record.opened.append(culprit.atom_id)
         record.status, record.waits_for = AtomStatus.WAITING, culprit.atom_id
         self.waiting.setdefault(culprit.atom_id, []).append(record.atom_id)
 
+    def _take_code(self, record: AtomRecord, index: int) -> str:
+        """Accept an attempt's code, or keep it in reserve while on trial; return what is to be said of it."""
+        code = record.attempts[index].code
+        if not record.on_trial:
+            record.code = code
+            return ""
+        record.code = record.fallback
+        if code != record.fallback:
+            record.newest_spare = index
+            record.spares.append(index)
+        return KEPT
+
+    def _worth_a_recheck(self, record: AtomRecord, awaited: AtomRecord) -> list[Recheck]:
+        """Return the checks that the awaited atom's new code is worth: alone first, then with other code in reserve."""
+        if awaited.newest_spare is None:
+            return []
+        alone = ((awaited.atom_id, awaited.newest_spare),)
+        others = [one for one in dict.fromkeys(record.opened) if one != awaited.atom_id]
+        pairs = [(*alone, (one, spare)) for one in others for spare in reversed(self.atoms[one].spares)]
+        answers = answers_worth_a_check(record)
+        return [Recheck(answer, instead) for instead in (alone, *pairs) for answer in answers][:MOST_RECHECKS]
+
     def _recheck(self, record: AtomRecord) -> None:
-        """Queue the check of the next answer that was bought before; the record says which: the head of `rechecks`."""
-        attempt = record.attempts[record.rechecks[0]]
+        """Queue the check that stands first in `rechecks`, of an answer that was bought before."""
+        attempt = record.attempts[record.rechecks[0].attempt]
         code = attempt.code or ""
         record.call_id = attempt.call_id
         record.answer = Answer(attempt.call_id, attempt.settings, code, attempt.cost_usd, attempt.latency_s)
         record.status = AtomStatus.ANSWERED
         self.queues.add(Pool.EXECUTE, record.atom_id)
+
+    def _adopt(self, recheck: Recheck) -> None:
+        """Use the code in reserve that a check has passed with."""
+        for atom_id, index in recheck.instead:
+            other = self.atoms[atom_id]
+            other.code, other.cause = other.attempts[index].code, ""
+            other.spares = [spare for spare in other.spares if spare != index]
+            other.accepted_at = self.verdicts
+            if not other.status.ended:
+                other.fallback = other.code
 
 
 def answers_worth_a_check(record: AtomRecord) -> list[int]:

@@ -26,12 +26,16 @@ class Generate:
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """Check the atom's candidate in the sandbox. Free to run again."""
+    """Check the atom's candidate in the sandbox, on accepted code or what is to be used `instead`: (atom id, code).
+
+    Free to run again.
+    """
 
     atom_id: str
     attempt: int
     call_id: str
     code: str
+    instead: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,7 @@ class Control(WaveProgress):
         record.attempts_before += 1
         self.attempts_made += 1
         record.status, record.code, record.cause = AtomStatus.SUCCEEDED, event.code, ""
+        record.accepted_at = self.verdicts
         self.ended[AtomStatus.SUCCEEDED] += 1
         self.retried_atoms += len(record.attempts) > 1
         self._stand_in(record.wave_id, event.at)
@@ -146,6 +147,7 @@ class Control(WaveProgress):
         record.attempt, record.attempts_before = len(record.attempts) + 1, len(record.attempts)
         record.calls_set_aside += 1  # an answer whose check took too long has made no attempt: its id is not used again
         record.tries, record.workers_lost, record.active_s, record.answer = 1, 0, 0.0, None
+        record.opened = []
         record.status, record.code, record.cause = AtomStatus.PENDING, None, ""
 
     def _reopen(self, record: AtomRecord) -> None:
@@ -154,7 +156,6 @@ class Control(WaveProgress):
         self.retried_atoms -= len(record.attempts) > 1
         self.waived_atoms -= record.waived
         record.waived = False
-        record.rechecks.clear()  # of a check that took too long
 
     def _stand_in(self, wave_id: int, at: float) -> None:
         """Go back to this wave, paused; free what is not blocked any more, and forget the gates from here on."""

@@ -142,9 +142,13 @@ class ExecutionRecord:
     def accepted_version(self) -> tuple[int, ...]:
         """Changes whenever what checks rest on may: with the wave, at its gate, with each verdict after it, by hand."""
         gate_open = self.open_in_wave == 0
-        verdicts = self.attempts_made + self.rechecks
         changing = gate_open or self.reopenings or self.interventions
-        return (self.current_wave, gate_open, verdicts if changing else 0, self.interventions)
+        return (self.current_wave, gate_open, self.verdicts if changing else 0, self.interventions)
+
+    @property
+    def verdicts(self) -> int:
+        """How many checks of atoms have ended in a verdict."""
+        return self.attempts_made + self.rechecks
 
     def snapshot(self) -> dict[str, Any]:
         """Return the whole state as plain data; two machines are equal when their snapshots are."""
@@ -221,7 +225,9 @@ class ExecutionRecord:
 
     def _check(self, record: AtomRecord) -> c.Execute:
         assert record.answer is not None  # noqa: S101  # only an answered atom is checked
-        return c.Execute(record.atom_id, record.attempt, record.call_id, record.answer.code)
+        below = record.rechecks[0].instead if record.rechecks else ()
+        instead = tuple((atom_id, self.atoms[atom_id].attempts[index].code or "") for atom_id, index in below)
+        return c.Execute(record.atom_id, record.attempt, record.call_id, record.answer.code, instead)
 
     def _count_pause(self, at: float) -> None:
         if self.paused_at is not None:

@@ -227,8 +227,8 @@ class ExecutionMachine(Control):
         self.attempts_made += 1
         outcome: Outcome = [c.AttemptMade(record.atom_id, attempt.number, verdict.passed, cooled)]
         if verdict.passed:
-            record.code = answer.code
-            return outcome + self._end_atom(record, AtomStatus.SUCCEEDED, at)
+            kept = self._take_code(record, len(record.attempts) - 1)
+            return outcome + self._end_atom(record, AtomStatus.SUCCEEDED, at, cause=kept)
         if hopeless:
             return outcome + self._end_atom(record, AtomStatus.FAILED, at, cause=hopeless)
         return outcome + self._go_on(record, at, blaming=True)
@@ -237,13 +237,15 @@ class ExecutionMachine(Control):
         self, record: AtomRecord, verdict: ValidationResult, at: float, *, hopeless: str = ""
     ) -> Outcome:
         self.rechecks += 1
-        index = record.rechecks.pop(0)
-        attempt = replace(record.attempts[index], verdict=verdict, check_s=verdict.duration_s)
-        record.attempts[index] = attempt
-        if verdict.passed or hopeless:
-            record.code = attempt.code if verdict.passed else record.code
-            status = AtomStatus.SUCCEEDED if verdict.passed else AtomStatus.FAILED
-            return self._end_atom(record, status, at, cause=hopeless)
+        recheck = record.rechecks.pop(0)
+        attempt = replace(record.attempts[recheck.attempt], verdict=verdict, check_s=verdict.duration_s)
+        if verdict.passed:
+            record.attempts[recheck.attempt] = attempt
+            self._adopt(recheck)
+            kept = self._take_code(record, recheck.attempt)
+            return self._end_atom(record, AtomStatus.SUCCEEDED, at, cause=kept)
+        if hopeless:
+            return self._end_atom(record, AtomStatus.FAILED, at, cause=hopeless)
         if record.rechecks:
             self._recheck(record)
             return []

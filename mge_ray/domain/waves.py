@@ -7,11 +7,11 @@ end. A gate that fails names atoms to blame: they are opened again while they ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from mge_ray.domain import commands as c
 from mge_ray.domain.attempt import AtomRecord
-from mge_ray.domain.blame import Blame, answers_worth_a_check
+from mge_ray.domain.blame import Blame
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.execution_record import ACCEPTANCE, Outcome
 from mge_ray.domain.state import AtomStatus, ExecutionStatus
@@ -26,6 +26,9 @@ class WaveProgress(Blame):
         if status is AtomStatus.FAILED and record.fallback is not None:
             status, record.code = AtomStatus.SUCCEEDED, record.fallback
             cause = f"kept as it was accepted before it was opened again: {cause}"
+        if status is AtomStatus.SUCCEEDED and not record.on_trial:
+            record.accepted_at = self.verdicts
+        record.on_trial = False
         self._close(record, status, cause)
         self.retried_atoms += len(record.attempts) > 1
         if status is AtomStatus.FAILED:
@@ -49,9 +52,9 @@ class WaveProgress(Blame):
         return outcome + self._advance(at)
 
     def _wait_no_longer(self, record: AtomRecord, awaited: AtomRecord, at: float) -> Outcome:
-        """Check what was bought before again, on top of the new code; go on where the code is the old one."""
+        """Check what was bought before again, with the awaited atom's new code; go on where there is none."""
         record.waits_for = ""
-        record.rechecks = answers_worth_a_check(record) if awaited.code != awaited.fallback else []
+        record.rechecks = self._worth_a_recheck(record, awaited)
         if not record.rechecks:
             return self._go_on(record, at)
         self._recheck(record)
@@ -75,15 +78,6 @@ class WaveProgress(Blame):
         self.ended[status] += 1
         if record.wave_id == self.current_wave or record.reopened:
             self.open_in_wave -= 1
-
-    def _downstream(self, atom_id: str) -> Iterator[AtomRecord]:
-        stack, seen = list(self.plan.dependents[atom_id]), {atom_id}
-        while stack:
-            current = stack.pop()
-            if current not in seen:
-                seen.add(current)
-                yield self.atoms[current]
-                stack.extend(self.plan.dependents[current])
 
     def _advance(self, at: float) -> Outcome:
         """Open the next wave when this one is done, then the acceptance run, then the end; a pause holds the end."""

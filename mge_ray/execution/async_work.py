@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
@@ -73,9 +73,9 @@ class AsyncWork:
             del self._tasks[task]
         return [task.result() for task in done if not task.cancelled()]
 
-    def dependencies(self, atom: AtomicUnit) -> tuple[AcceptedAtom, ...]:
-        """Return what is known of the atom's dependency closure, nearest first, with the code accepted so far."""
-        accepted = self._accepted()
+    def dependencies(self, atom: AtomicUnit, instead: Sequence[tuple[str, str]] = ()) -> tuple[AcceptedAtom, ...]:
+        """Return what is known of the atom's dependency closure, nearest first, with accepted code or `instead`."""
+        accepted = {**self._accepted(), **dict(instead)}
         seen: dict[str, None] = {}
         queue = list(atom.depends_on)
         for atom_id in queue:
@@ -98,7 +98,8 @@ class AsyncWork:
 
     async def _execute(self, command: Execute) -> Event:
         atom = self._atoms[command.atom_id]
-        candidate = Candidate(atom, command.code, self.dependencies(atom), self._plan.files, self._plan.validation)
+        below = self.dependencies(atom, command.instead)
+        candidate = Candidate(atom, command.code, below, self._plan.files, self._plan.validation)
         verdict = await self._orchestrator.validate(candidate)
         return AtomExecuted(self._clock.now(), atom.id, command.call_id, verdict)
 

@@ -51,13 +51,16 @@ def test_the_dependency_is_told_what_fails_with_its_code():
     assert command.previous_errors == ("[wave] caller, which rests on this code, fails with it: 3 != 4",)
 
 
-def test_answers_bought_before_are_checked_again_on_the_new_code_and_nothing_is_bought():
+def test_answers_bought_before_are_checked_again_with_the_new_code_and_nothing_is_bought():
     run = helped()
     attempt(run, "caller", blaming("helper"), code="second\n")
     attempt(run, "helper", code="right\n")
     assert (run.ready(), run.ready(Pool.EXECUTE)) == ([], ["caller"])
     answers = run.machine.answers
-    assert run.check("caller").code == "second\n", "of equal verdicts the later one first"
+    again = run.check("caller")
+    assert (again.code, again.instead) == ("second\n", (("helper", "right\n"),)), (
+        "of equal verdicts the later one first"
+    )
     run.judge("caller", failed("still"))
     assert run.check("caller").code == "first\n"
     (finished,) = [one for one in run.judge("caller") if isinstance(one, c.AtomFinished)]
@@ -65,8 +68,94 @@ def test_answers_bought_before_are_checked_again_on_the_new_code_and_nothing_is_
     record = run.machine.atoms["caller"]
     assert (record.status.value, record.code, len(record.attempts)) == ("succeeded", "first\n", 2)
     assert [one.verdict.passed for one in record.attempts] == [True, False]
+    assert run.machine.accepted_codes()["helper"] == "right\n"
     assert run.machine.answers == answers
     assert run.machine.status.value == "completed"
+    assert run.replayed().snapshot() == run.machine.snapshot()
+
+
+def test_new_code_that_helps_nothing_is_not_used():
+    run = helped()
+    attempt(run, "caller", blaming("helper"))
+    attempt(run, "helper", code="wrong too\n")
+    for _ in range(2):
+        run.check("caller")
+        run.judge("caller", blaming("helper"))
+    assert run.machine.accepted_codes()["helper"] == "wrong\n"
+    assert "used where it helps" in run.machine.atoms["helper"].cause
+    command = run.call("caller")
+    assert (command.attempt, command.previous_errors) == (3, ("[tests] 3 != 4",)), "what fails on the code that stands"
+
+
+def test_two_wrong_dependencies_are_put_right_together():
+    run = driven("", plan_fields={"atoms": (atom("g"), atom("h"), atom("a", "g", "h"))})
+    attempt(run, "g", code="wrong\n")
+    attempt(run, "h", code="wrong\n")
+    attempt(run, "a", blaming("g", "h"))
+    attempt(run, "a", blaming("g", "h"))
+    attempt(run, "g", code="right g\n")
+    for _ in range(2):
+        run.check("a")
+        run.judge("a", blaming("h"))
+    attempt(run, "a", blaming("g", "h"))
+    attempt(run, "h", code="right h\n")
+    seen = []
+    while run.status("a") != "succeeded":
+        below = dict(run.check("a").instead)
+        seen.append(below)
+        run.judge("a", PASSED if below == {"g": "right g\n", "h": "right h\n"} else blaming("g"))
+    assert seen == [{"h": "right h\n"}] * 3 + [{"h": "right h\n", "g": "right g\n"}]
+    assert run.machine.accepted_codes() == {"g": "right g\n", "h": "right h\n", "a": "x = 1\n"}
+    assert len(run.machine.atoms["a"].attempts) == 3
+
+
+def test_code_that_something_tested_rests_on_is_trusted_like_tested_code():
+    plan = (atom("helper"), atom("other", "helper", **TESTED), atom("caller", "helper"))
+    run = driven("", plan_fields={"atoms": plan, "files": FILES})
+    attempt(run, "helper")
+    attempt(run, "other")
+    for _ in range(3):
+        attempt(run, "caller", blaming("helper"))
+        assert run.status("helper") == "succeeded"
+    attempt(run, "caller", blaming("helper"))
+    assert (run.status("helper"), run.status("caller")) == ("ready", "waiting")
+
+
+def test_an_atom_sends_others_back_six_times_at_most():
+    names = [f"h{n}" for n in range(8)]
+    run = driven("", plan_fields={"atoms": (*map(atom, names), atom("a", *names))})
+    for name in names:
+        attempt(run, name)
+    for _ in range(2):
+        run.call("a")
+        run.arrive("a")
+        run.check("a")
+        run.judge("a", blaming(*names))
+        while run.status("a") == "waiting":
+            attempt(run, run.ready()[0])
+    for _ in range(2):
+        attempt(run, "a", blaming(*names))
+        while run.status("a") == "waiting":
+            attempt(run, run.ready()[0])
+    assert run.status("a") == "failed"
+    assert run.machine.atoms["a"].opened == names[:6]
+
+
+def test_code_in_use_elsewhere_meanwhile_is_adopted_though_its_atom_is_open_again():
+    atoms = (atom("h"), atom("a", "h"), atom("b", "h"))
+    run = driven("", plan_fields={"atoms": atoms})
+    attempt(run, "h", code="wrong\n")
+    for name in ("a", "b"):
+        attempt(run, name, failed("no") if name == "b" else blaming("h"))
+    attempt(run, "a", blaming("h"))
+    attempt(run, "h", code="right\n")
+    run.check("a")
+    attempt(run, "b", blaming("h"))
+    assert (run.status("b"), run.status("h")) == ("waiting", "ready")
+    run.judge("a")
+    assert run.machine.accepted_codes()["h"] == "right\n"
+    attempt(run, "h", failed("no"))
+    assert run.machine.accepted_codes()["h"] == "right\n"
     assert run.replayed().snapshot() == run.machine.snapshot()
 
 
