@@ -17,7 +17,7 @@ from uuid import UUID
 
 import ray
 
-from mge_ray.adapters.journal import SqlJournal, StoredExecution, list_executions, load_events, load_plan_of
+from mge_ray.adapters.journal import SqlJournal, SqlReuseStore, StoredExecution, list_executions, load_events, load_plan_of
 from mge_ray.adapters.prometheus_metrics import PrometheusMetrics
 from mge_ray.cluster.atom_task import ClusterValidator
 from mge_ray.cluster.concurrency_controller import Handle, RayLeases
@@ -33,8 +33,11 @@ from mge_ray.domain.state import AtomState, ExecutionState, ExecutionStatus, Wav
 from mge_ray.execution.defaults import SystemClock
 from mge_ray.execution.execution_service_v2 import ExecutionServiceV2
 from mge_ray.execution.retry_orchestrator import RetryOrchestrator
+from mge_ray.execution.reuse import CodeReuse
 from mge_ray.execution.wave_executor import WaveExecutor
+from mge_ray.pipeline.prompt import prefix_tokens
 from mge_ray.pipeline.report import ExecutionReport, build_report
+from mge_ray.pipeline.surroundings import atom_keys
 from mge_ray.wiring.build import attempt_policy, forget_secrets
 from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
 
@@ -62,6 +65,7 @@ class ExecutionCoordinator:
         forget_secrets()
         self._config = config
         self._journal = SqlJournal(config.db_url)
+        self._kept = SqlReuseStore(config.db_url)
         self._pool = LLMGatewayPool(gateways, config)
         self._metrics = PrometheusMetrics()
         clock = SystemClock()
@@ -76,6 +80,8 @@ class ExecutionCoordinator:
             metrics_for=lambda machine: self._metrics.for_plan(str(machine.plan.masterplan_id)),
             clock=clock,
             work=lambda machine: RayWork(machine, self._pool, config, clock=clock),
+            reuse=CodeReuse(self._kept, atom_keys),
+            prefix_tokens=prefix_tokens,
         )
         self._service = ExecutionServiceV2(executor)
         self._notices: dict[UUID, deque[tuple[int, Notice]]] = {}
@@ -145,6 +151,7 @@ class ExecutionCoordinator:
     async def close(self) -> None:
         """Stop driving and close the journal."""
         await self._service.close()
+        self._kept.close()
         self._journal.close()
 
     # ---- executions -----------------------------------------------------------------------------------------------

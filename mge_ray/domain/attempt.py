@@ -25,6 +25,18 @@ class Attempt:
     check_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """Code taken over from the execution `source`, and what it cost there. `verdict` is set when it was sent back."""
+
+    code: str
+    key: str
+    source: str
+    saved_usd: float
+    by: str = ""
+    verdict: ValidationResult = ValidationResult()
+
+
 @dataclass(slots=True)
 class Answer:
     """An answer that waits for its verdict."""
@@ -71,6 +83,22 @@ class AtomRecord:
     fallback: str | None = None
     waits_for: str = ""
     rechecks: list[int] = field(default_factory=list)
+    reused: Reused | None = None
+
+    @property
+    def untried(self) -> bool:
+        """True while nothing was bought for this atom, nor taken over."""
+        return not self.attempts and self.reused is None
+
+    @property
+    def stands_reused(self) -> bool:
+        """True while code that was taken over stands for this atom."""
+        return self.reused is not None and self.status is AtomStatus.SUCCEEDED and self.code == self.reused.code
+
+    @property
+    def last_try(self) -> Attempt | Reused | None:
+        """What was wrong last, or accepted: the code and the verdict that the next attempt is told."""
+        return self.attempts[-1] if self.attempts else self.reused
 
     @property
     def in_flight(self) -> bool:

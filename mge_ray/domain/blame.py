@@ -31,18 +31,23 @@ class Blame(ExecutionRecord):
         return bool(sent)
 
     def _may_be_sent_back(self, record: AtomRecord) -> bool:
-        return record.status is AtomStatus.SUCCEEDED and record.attempt < self._settings.policy.max_attempts
+        attempts_left = not record.attempts or record.attempt < self._settings.policy.max_attempts
+        return record.status is AtomStatus.SUCCEEDED and attempts_left
 
     def _send_back(self, record: AtomRecord, verdict: ValidationResult) -> None:
         """Open an accepted atom again, with what failed elsewhere as feedback; its code holds until a better one."""
         self.ended[AtomStatus.SUCCEEDED] -= 1
+        self.atoms_reused -= record.stands_reused
         self.retried_atoms -= len(record.attempts) > 1
         self.open_in_wave += 1
-        record.attempts[-1] = replace(record.attempts[-1], verdict=verdict)
+        if record.attempts:
+            record.attempts[-1] = replace(record.attempts[-1], verdict=verdict)
+            record.attempt += 1
+        elif record.reused is not None:  # nothing was bought yet: all attempts are left
+            record.reused = replace(record.reused, verdict=verdict)
         record.reopened += 1
         self.reopenings += 1
         record.fallback, record.cause = record.code, ""
-        record.attempt += 1
         self._queue_call(record)
 
     def _culprit(self, record: AtomRecord, *, last: bool) -> AtomRecord | None:

@@ -72,6 +72,7 @@ TRANSITIONS: dict[tuple[ExecutionStatus, type], ExecutionStatus] = {
     (_S.PENDING, e.ExecutionStarted): _S.RUNNING,
     (_S.PENDING, e.CancelRequested): _S.CANCELLED,
     (_S.RUNNING, e.LeaseGranted): _S.RUNNING,
+    (_S.RUNNING, e.AtomReused): _S.RUNNING,
     (_S.RUNNING, e.PauseRequested): _S.PAUSED,
     (_S.RUNNING, e.CancelRequested): _S.CANCELLED,
     (_S.RUNNING, e.CoordinatorRestarted): _S.RUNNING,
@@ -95,6 +96,7 @@ _A = AtomStatus
 # (status, event) -> the statuses that may follow.
 ATOM_TRANSITIONS: dict[tuple[AtomStatus, type], tuple[AtomStatus, ...]] = {
     (_A.READY, e.LeaseGranted): (_A.GENERATING,),
+    (_A.READY, e.AtomReused): (_A.SUCCEEDED,),
     (_A.ANSWERED, e.LeaseGranted): (_A.EXECUTING,),
     (_A.GENERATING, e.GenerationArrived): (_A.ANSWERED, _A.READY, _A.FAILED),
     (_A.GENERATING, e.GenerationFailed): (_A.READY, _A.FAILED),
@@ -123,6 +125,7 @@ class ExecutionState(BaseModel):
     atoms_failed: int = 0
     atoms_blocked: int = 0
     atoms_in_flight: int = 0
+    atoms_reused: int = 0
     attempts: int = 0
     retried_atoms: int = 0
     transport_errors: int = 0
@@ -149,7 +152,7 @@ class ExecutionState(BaseModel):
     @property
     def retry_rate(self) -> float:
         """Share of the atoms attempted that needed more than one attempt."""
-        tried = self.atoms_succeeded + self.atoms_failed
+        tried = self.atoms_succeeded + self.atoms_failed - self.atoms_reused
         return self.retried_atoms / tried if tried else 0.0
 
 
@@ -190,3 +193,4 @@ class AtomState(BaseModel):
     cause: str = ""
     code: str | None = None
     errors: tuple[str, ...] = ()
+    reused_from: str = ""

@@ -11,6 +11,8 @@ from mge_ray.domain.errors import IllegalTransitionError
 from mge_ray.domain.events import Event
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.execution.ports import Metrics, Work
+from mge_ray.execution.priming import PromptPriming
+from mge_ray.execution.reuse import Reuse
 
 
 @dataclass(slots=True)
@@ -33,6 +35,8 @@ class ExecutionRun:
     trouble_since: float = 0.0
     told_cost_usd: float = 0.0
     answered: list[asyncio.Future[None]] = field(default_factory=list)
+    reuse: Reuse | None = None
+    priming: PromptPriming = field(default_factory=PromptPriming)
 
     def request(self, event: Event) -> asyncio.Future[None]:
         """Hand in an event from outside; the future is done when it is durable, or carries why it was refused.

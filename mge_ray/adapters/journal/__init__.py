@@ -10,18 +10,23 @@ from mge_ray.adapters.journal.readers import (
     load_execution,
     load_plan_of,
 )
+from mge_ray.adapters.journal.reuse_store import KeptOfPlan, SqlReuseStore, clear_kept, kept_by_plan
 from mge_ray.adapters.journal.sql_journal import SqlJournal
 from mge_ray.adapters.journal.urls import JournalUrlError, default_url, normalise_url, shown_url
 
 __all__ = [
     "HEARTBEAT_TIMEOUT_S",
     "JournalUrlError",
+    "KeptOfPlan",
     "NoDatabaseError",
     "SchemaError",
     "SqlJournal",
+    "SqlReuseStore",
     "StoredExecution",
     "UnreadableJournalError",
+    "clear_kept",
     "default_url",
+    "kept_by_plan",
     "list_executions",
     "load_events",
     "load_execution",
