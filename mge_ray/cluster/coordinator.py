@@ -17,7 +17,14 @@ from uuid import UUID
 
 import ray
 
-from mge_ray.adapters.journal import SqlJournal, SqlReuseStore, StoredExecution, list_executions, load_events, load_plan_of
+from mge_ray.adapters.journal import (
+    SqlJournal,
+    SqlReuseStore,
+    StoredExecution,
+    list_executions,
+    load_events,
+    load_plan_of,
+)
 from mge_ray.adapters.prometheus_metrics import PrometheusMetrics
 from mge_ray.cluster.atom_task import ClusterValidator
 from mge_ray.cluster.concurrency_controller import Handle, RayLeases

@@ -34,7 +34,7 @@ class Reused:
     source: str
     saved_usd: float
     by: str = ""
-    verdict: ValidationResult = ValidationResult()
+    verdict: ValidationResult = field(default_factory=ValidationResult)
 
 
 @dataclass(slots=True)

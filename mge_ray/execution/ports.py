@@ -186,7 +186,10 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KeptCode:
-    """Accepted code, and where it is from. `cost_usd` is what all attempts at it cost; `by` a person's name, or empty."""
+    """Accepted code and the execution it is from. `cost_usd` is what all attempts at it cost there.
+
+    `by` is empty, or names the person who wrote it.
+    """
 
     key: str
     atom_id: str

@@ -52,7 +52,9 @@ class PromptPriming:
     def landed(self, events: Iterable[Event], *, now: float) -> None:
         """Let the others follow once the call that went ahead has ended, in whatever way."""
         for event in events:
-            if isinstance(event, GenerationArrived | GenerationFailed) and (model := self._sent.pop(event.call_id, None)):
+            if not isinstance(event, GenerationArrived | GenerationFailed):
+                continue
+            if model := self._sent.pop(event.call_id, ""):
                 first = self._ahead.get(model, ("", 0.0))[0] == event.call_id
                 if first:
                     del self._ahead[model]

@@ -56,8 +56,7 @@ class Reuse:
         try:
             found = await self._store.find(list(wanted)) if wanted else {}
         except JournalUnavailableError as error:
-            self._failed(error)
-            if self._done_without:
+            if self._failed(error):
                 return []
             raise
         self._failures, self._looked_up = 0, wave
@@ -109,9 +108,11 @@ class Reuse:
     def _done_without(self) -> bool:
         return self._failures >= FAILURES_ENDURED
 
-    def _failed(self, error: JournalUnavailableError) -> None:
+    def _failed(self, error: JournalUnavailableError) -> bool:
+        """Return whether that was once too often."""
         self._failures += 1
         _log.warning("accepted code is not at hand for reuse: %s", error)
+        return self._done_without
 
     def _key(self, atom_id: str) -> str:
         machine = self._machine

@@ -31,6 +31,46 @@ class _Imports:
     dynamic: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _TestFile:
+    """One file of tests, taken apart: the digest of each test and of all else, and which tests each of them uses."""
+
+    whole: str
+    beside: str
+    uses: dict[str, frozenset[str]]
+    digests: dict[str, str]
+
+    @classmethod
+    def read(cls, text: str) -> _TestFile:
+        tree = parse(text)
+        if tree is None:
+            return cls(digest_of(text), "", {}, {})
+        lines = text.split("\n")
+        tests = {node.name: node for node in tree.body if isinstance(node, _Test) and _is_test(node.name)}
+        ids = {id(node) for node in tests.values()}
+        beside = [node for node in tree.body if id(node) not in ids]
+        used = {name: _names_in([node]) & tests.keys() for name, node in tests.items()}
+        used[""] = _names_in(beside) & tests.keys()
+        gone = {number for node in tests.values() for number in _lines_of(node)}
+        return cls(
+            digest_of(text),
+            digest_of([line for number, line in enumerate(lines) if number not in gone]),
+            {name: frozenset(names) for name, names in used.items()},
+            {name: digest_of([lines[number] for number in _lines_of(node)]) for name, node in tests.items()},
+        )
+
+    def digest(self, names: set[str] | None) -> str:
+        """Return the digest of the file without the tests that are neither named nor used; of all of it for None."""
+        if names is None or not self.beside:
+            return self.whole
+        todo, seen = ["", *names], {"", *names}
+        while todo:
+            further = self.uses.get(todo.pop(), frozenset()) - seen
+            seen |= further
+            todo += further
+        return digest_of([self.beside, sorted((name, self.digests[name]) for name in seen & self.digests.keys())])
+
+
 class PlanFiles:
     """The files of one plan as checks see them; each is read once."""
 
@@ -51,11 +91,12 @@ class PlanFiles:
         self._reached: dict[tuple[str, frozenset[str]], str] = {}
         self._tests: dict[tuple[str, ...], str] = {}
         self._texts: dict[str, str] = {}
+        self._test_files: dict[str, _TestFile] = {}
 
     def around(self, atom: AtomicUnit) -> Surroundings:
         """Return the digests of what a check of the atom sees besides code."""
         if atom.tests not in self._tests:
-            self._tests[atom.tests] = digest_of([list(atom.tests), *self._test_texts(atom.tests)])
+            self._tests[atom.tests] = digest_of([list(atom.tests), *self._judging(atom.tests)])
         judging = frozenset(path for test in atom.tests for path in self._under(test_file(test)))
         if (atom.file, judging) not in self._reached:
             reached = self._reach(judging | {atom.file}) - judging
@@ -65,8 +106,8 @@ class PlanFiles:
 
     # ---- tests ----------------------------------------------------------------------------------------------------
 
-    def _test_texts(self, tests: Iterable[str]) -> Iterator[list[str]]:
-        """Yield the judging files, by path, without the tests that are not among `tests`."""
+    def _judging(self, tests: Iterable[str]) -> Iterator[list[str]]:
+        """Yield each judging file's path with the digest of what of it these tests use."""
         named: dict[str, set[str] | None] = {}
         for node_id in tests:
             path, _, inner = node_id.partition("::")
@@ -77,7 +118,12 @@ class PlanFiles:
                 else:
                     named[file] = None
         for file, names in sorted(named.items()):
-            yield [file, _without_other_tests(self._files[file], names)]
+            yield [file, self._test_file(file).digest(names)]
+
+    def _test_file(self, path: str) -> _TestFile:
+        if path not in self._test_files:
+            self._test_files[path] = _TestFile.read(self._files[path])
+        return self._test_files[path]
 
     def _under(self, path: str) -> list[str]:
         if path in self._files:
@@ -168,28 +214,16 @@ def _first_parts(names: Iterable[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def _without_other_tests(text: str, names: set[str] | None) -> str:
-    """Return a test file without the tests that are neither named nor used by what stays; the whole if unreadable."""
-    tree = parse(text) if names is not None else None
-    if tree is None or names is None:
-        return text
-    tests = {node.name: node for node in tree.body if isinstance(node, _Test) and _is_test(node.name)}
-    kept = [node for node in tree.body if not (isinstance(node, _Test) and _is_test(node.name) and node.name not in names)]
-    todo, seen = list(kept), set(names)
-    while todo:
-        used = {one.id for one in ast.walk(todo.pop()) if isinstance(one, ast.Name)} & tests.keys() - seen
-        seen |= used
-        todo += [tests[name] for name in used]
-    return _cut(text.split("\n"), [node for name, node in tests.items() if name not in seen])
-
-
 def _is_test(name: str) -> bool:
     return name.startswith(("test", "Test"))
 
 
-def _cut(lines: list[str], nodes: Iterable[ast.stmt]) -> str:
-    gone = {number for node in nodes for number in range(first_line(node), last_line(node) + 1)}
-    return "\n".join(line for number, line in enumerate(lines) if number not in gone)
+def _lines_of(node: ast.stmt) -> range:
+    return range(first_line(node), last_line(node) + 1)
+
+
+def _names_in(nodes: Iterable[ast.stmt]) -> set[str]:
+    return {one.id for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
 def _without_symbols(text: str, symbols: Iterable[str]) -> str:
@@ -200,4 +234,3 @@ def _without_symbols(text: str, symbols: Iterable[str]) -> str:
     spans = [span for symbol in symbols for span in layout.spans.get(symbol, ())]
     gone = {number for start, end in spans for number in range(start, end)}
     return "".join(line for number, line in enumerate(layout.lines) if number not in gone)
-
