@@ -10,7 +10,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from mge_ray.cli import atomize, check, doctor, init, plan, report, run, schema, simulate, status
+from mge_ray.cli import atomize, cache, check, doctor, explain, init, plan, report, run, schema, simulate, status
 from mge_ray.cli.exits import BAD_INPUT, STOPPED_EARLY
 from mge_ray.domain.errors import EngineUnavailableError, MgeRayError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (run, plan, atomize, check, status, report, init, simulate, schema, doctor):
+for module in (run, plan, atomize, check, status, explain, report, cache, init, simulate, schema, doctor):
     module.register(app)
 
 

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from mge_ray.domain.atom import AtomicUnit, test_file
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.reuse import AtomKeys, ReuseSettings, Surroundings, digest_of, digest_of_files
-from mge_ray.pipeline.code_layout import PlacementError, first_line, last_line, read_layout
+from mge_ray.pipeline.code_layout import PlacementError, first_line, last_line, read_layout, string_lines
 from mge_ray.pipeline.outline import parse
 
 DYNAMIC = {"importlib", "__import__", "exec", "eval", "runpy", "pkgutil", "subprocess", "multiprocessing"}
@@ -51,10 +51,9 @@ class _TestFile:
         beside = [node for node in tree.body if id(node) not in ids]
         used = {name: _names_in([node]) & tests.keys() for name, node in tests.items()}
         used[""] = _names_in(beside) & tests.keys()
-        gone = {number for node in tests.values() for number in _lines_of(node)}
         return cls(
             digest_of(text),
-            digest_of([line for number, line in enumerate(lines) if number not in gone]),
+            digest_of([[lines[number] for number in _lines_of(node)] for node in beside]),
             {name: frozenset(names) for name, names in used.items()},
             {name: digest_of([lines[number] for number in _lines_of(node)]) for name, node in tests.items()},
         )
@@ -227,10 +226,13 @@ def _names_in(nodes: Iterable[ast.stmt]) -> set[str]:
 
 
 def _without_symbols(text: str, symbols: Iterable[str]) -> str:
+    """Leave the symbols out, and blank lines between statements, which come and go with them."""
     try:
         layout = read_layout(text)
     except PlacementError:
         return text
     spans = [span for symbol in symbols for span in layout.spans.get(symbol, ())]
     gone = {number for start, end in spans for number in range(start, end)}
-    return "".join(line for number, line in enumerate(layout.lines) if number not in gone)
+    inside = string_lines(text)
+    kept = [line for n, line in enumerate(layout.lines) if n not in gone and (line.strip() or n + 1 in inside)]
+    return "".join(kept)
