@@ -84,6 +84,10 @@ class AtomReused:
     by: str = ""
     kind: Literal["atom_reused"] = "atom_reused"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", whole(self.code))
+        object.__setattr__(self, "by", whole(self.by))
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationArrived:

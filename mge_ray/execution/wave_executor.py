@@ -222,9 +222,9 @@ class WaveExecutor:
         try:
             while run.reuse and (hits := await run.reuse.look_up(self.clock.now())):
                 run.feed(hits)
-        except JournalUnavailableError as error:
-            self._endure(run, error)
-        return not run.trouble
+        except JournalUnavailableError:  # it is asked again next turn, before anything is bought
+            return False
+        return True
 
     async def _start_checks(self, run: ExecutionRun) -> None:
         now = self.clock.now()

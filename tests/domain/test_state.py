@@ -20,6 +20,7 @@ from tests.builders import EXECUTION_ID, PASSED, UNBILLED, driven, failed, gener
 SAMPLES = {
     e.ExecutionStarted: lambda call_id: e.ExecutionStarted(2_000.0, settings()),
     e.LeaseGranted: lambda call_id: e.LeaseGranted(2_000.0, Pool.GENERATE, "a", "lease"),
+    e.AtomReused: lambda call_id: e.AtomReused(2_000.0, "a", "x = 1\n", "key", "earlier"),
     e.GenerationArrived: lambda call_id: e.GenerationArrived(2_000.0, "a", call_id, generation()),
     e.GenerationFailed: lambda call_id: e.GenerationFailed(2_000.0, "a", call_id, UNBILLED),
     e.AtomExecuted: lambda call_id: e.AtomExecuted(2_000.0, "a", call_id, PASSED),
