@@ -20,6 +20,7 @@ Answer = Generation | CallFailure
 class _Flight:
     """One call with its members, who came first first. `payer` is set when the answer is there."""
 
+    content: str
     members: list[str] = field(default_factory=list)
     payer: str = ""
     task: asyncio.Task[Answer] | None = None
@@ -41,9 +42,9 @@ class SingleFlight:
         content = content_hash(request) if request.shareable else request.call_id
         flight = self._by_content.get(content)
         if flight is None:
-            flight = self._by_content[content] = _Flight()
+            flight = self._by_content[content] = _Flight(content)
             flight.task = asyncio.create_task(self._fly(flight, request))
-            flight.task.add_done_callback(partial(self._landed, content))
+            flight.task.add_done_callback(partial(self._landed, flight))
         flight.members.append(request.call_id)
         self._by_member[request.call_id] = flight
         return asyncio.create_task(self._answer(flight, flight.task, request.call_id))
@@ -55,6 +56,7 @@ class SingleFlight:
             flight.members.remove(call_id)
             if not flight.members and flight.task is not None:
                 flight.task.cancel()
+                self._landed(flight)  # nobody may join what is being given up
 
     def close(self) -> None:
         """Give up every call."""
@@ -64,12 +66,12 @@ class SingleFlight:
 
     async def _fly(self, flight: _Flight, request: MessageRequest) -> Answer:
         answer = await self._call(request)
-        flight.payer = flight.members[0]
+        flight.payer = next(iter(flight.members), "")
         return answer
 
-    def _landed(self, content: str, task: asyncio.Task[Answer]) -> None:
-        if (flight := self._by_content.get(content)) is not None and flight.task is task:
-            del self._by_content[content]
+    def _landed(self, flight: _Flight, _task: asyncio.Task[Answer] | None = None) -> None:
+        if self._by_content.get(flight.content) is flight:
+            del self._by_content[flight.content]
 
     async def _answer(self, flight: _Flight, task: asyncio.Task[Answer] | None, call_id: str) -> Answer:
         assert task is not None  # noqa: S101  # a flight's task is made with it
