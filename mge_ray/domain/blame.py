@@ -43,7 +43,8 @@ class Blame(ExecutionRecord):
         if record.attempts:
             record.attempts[-1] = replace(record.attempts[-1], verdict=verdict)
             record.attempt += 1
-        elif record.reused is not None:  # nothing was bought yet: all attempts are left
+        else:  # nothing was bought yet: all attempts are left
+            assert record.reused is not None  # noqa: S101  # it was accepted without an attempt
             record.reused = replace(record.reused, verdict=verdict)
         record.reopened += 1
         self.reopenings += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from pydantic import BaseModel, ConfigDict
@@ -125,8 +125,3 @@ def differences(before: AtomKey, after: AtomKey) -> list[str]:
 def digest_of(value: object) -> str:
     """Return the SHA-256 of a value as canonical JSON: keys sorted, text as it is."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def digest_of_files(files: Mapping[str, str], paths: Iterable[str]) -> str:
-    """Return the digest of some files, by path and text."""
-    return digest_of([[path, files[path]] for path in sorted(paths)])

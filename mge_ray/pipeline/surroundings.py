@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from mge_ray.domain.atom import AtomicUnit, test_file
 from mge_ray.domain.plan import Masterplan
-from mge_ray.domain.reuse import AtomKeys, ReuseSettings, Surroundings, digest_of, digest_of_files
+from mge_ray.domain.reuse import AtomKeys, ReuseSettings, Surroundings, digest_of
 from mge_ray.pipeline.code_layout import PlacementError, first_line, last_line, read_layout, string_lines
 from mge_ray.pipeline.outline import parse
 
@@ -99,8 +99,8 @@ class PlanFiles:
         judging = frozenset(path for test in atom.tests for path in self._under(test_file(test)))
         if (atom.file, judging) not in self._reached:
             reached = self._reach(judging | {atom.file}) - judging
-            texts = {path: self._text(path) for path in reached if path in self._files}
-            self._reached[atom.file, judging] = digest_of_files(texts, texts)
+            texts = [[path, self._text(path)] for path in sorted(reached) if path in self._files]
+            self._reached[atom.file, judging] = digest_of(texts)
         return Surroundings(self._tests[atom.tests], self._reached[atom.file, judging])
 
     # ---- tests ----------------------------------------------------------------------------------------------------

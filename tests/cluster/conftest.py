@@ -109,7 +109,17 @@ def numbered_plan(name: str, count: int, waves: int, *, test_body: str = "") -> 
     return Masterplan.model_validate({"name": name, "atoms": atoms, "files": files, "acceptance_tests": ["tests"]})
 
 
-NAMES = {"whole": 6, "killed": 24, "lost": 6, "worker": 2, "paused": 12, "cancelled": 6, "timeout": 1, "plain": 4}
+NAMES = {
+    "whole": 6,
+    "killed": 24,
+    "lost": 6,
+    "worker": 2,
+    "paused": 12,
+    "cancelled": 6,
+    "timeout": 1,
+    "plain": 4,
+    "again": 4,
+}
 ANSWERS = {
     f"{name}{number}": f"def {name}{number}() -> int:\n    return {number}\n"
     for name, count in NAMES.items()
