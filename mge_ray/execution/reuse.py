@@ -6,6 +6,7 @@ an event, and the machine takes it from there.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ class Reuse:
         running = self._machine.status is ExecutionStatus.RUNNING
         if wave == self._looked_up or not running or self._done_without:
             return []
-        wanted = {self._key(atom_id): atom_id for atom_id in self._machine.reusable(now=now)}
+        # The first keys of a plan read all its files: seconds for thousands of atoms, in which others must be heard.
+        wanted = await asyncio.to_thread(self._keys_of, self._machine.reusable(now=now))
         try:
             found = await self._store.find(list(wanted)) if wanted else {}
         except JournalUnavailableError as error:
@@ -113,6 +115,9 @@ class Reuse:
         self._failures += 1
         _log.warning("accepted code is not at hand for reuse: %s", error)
         return self._done_without
+
+    def _keys_of(self, atom_ids: Iterable[str]) -> dict[str, str]:
+        return {self._key(atom_id): atom_id for atom_id in atom_ids}
 
     def _key(self, atom_id: str) -> str:
         machine = self._machine

@@ -49,12 +49,13 @@ class _TestFile:
         tests = {node.name: node for node in tree.body if isinstance(node, _Test) and _is_test(node.name)}
         ids = {id(node) for node in tests.values()}
         beside = [node for node in tree.body if id(node) not in ids]
-        used = {name: _names_in([node]) & tests.keys() for name, node in tests.items()}
-        used[""] = _names_in(beside) & tests.keys()
+        names = set(tests)
+        used = {name: _names_in([node]) & names for name, node in tests.items()}
+        used[""] = _names_in(beside) & names
         return cls(
             digest_of(text),
             digest_of([[lines[number] for number in _lines_of(node)] for node in beside]),
-            {name: frozenset(names) for name, names in used.items()},
+            {name: frozenset(others) for name, others in used.items()},
             {name: digest_of([lines[number] for number in _lines_of(node)]) for name, node in tests.items()},
         )
 
@@ -67,7 +68,7 @@ class _TestFile:
             further = self.uses.get(todo.pop(), frozenset()) - seen
             seen |= further
             todo += further
-        return digest_of([self.beside, sorted((name, self.digests[name]) for name in seen & self.digests.keys())])
+        return digest_of([self.beside, sorted((name, self.digests[name]) for name in seen if name in self.digests)])
 
 
 class PlanFiles:
