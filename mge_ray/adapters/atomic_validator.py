@@ -23,6 +23,9 @@ from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.validation import FAILING, Level, Severity, ValidationIssue, ValidationResult
 from mge_ray.execution.ports import Candidate
 
+VALIDATOR_VERSION = "1"
+"""Part of the key of accepted code: whatever changes a verdict is a new version."""
+
 MAX_ISSUES = 50  # of one level: verdicts are journalled
 
 LevelCheck = Callable[[Subject], list[ValidationIssue]]

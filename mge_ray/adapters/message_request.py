@@ -5,6 +5,8 @@ Pure. Built where atoms are dispatched and sent where calls are made; holds no k
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +23,10 @@ FRAMING_TOKENS = 512
 
 @dataclass(frozen=True, slots=True)
 class MessageRequest:
-    """What is asked, of which model, for how long (seconds). `system`'s last block ends the cacheable prefix."""
+    """What is asked, of which model, for how long (seconds). `system`'s last block ends the cacheable prefix.
+
+    A `shareable` one may be answered by an equal one's call that is in flight.
+    """
 
     call_id: str
     model: str
@@ -31,6 +36,13 @@ class MessageRequest:
     temperature: float | None = None
     effort: Effort | None = None
     timeout_s: float = 120.0
+    shareable: bool = False
+
+
+def content_hash(request: MessageRequest) -> str:
+    """Return the SHA-256 of everything the provider sees: who asks (`call_id`), and for how long, is not of it."""
+    content = (request.model, request.system, request.user, request.max_tokens, request.temperature, request.effort)
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def build_request(

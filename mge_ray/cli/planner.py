@@ -195,7 +195,8 @@ def stage_settings(settings: ExecutionSettings, spent_usd: float = 0.0) -> Execu
         "call_timeout_s": max(settings.call_timeout_s, CALL_TIMEOUT_S),
         "atom_timeout_s": max(settings.atom_timeout_s, STEP_TIMEOUT_S),
     }
-    return settings_left(settings.model_copy(update={"policy": policy, **timeouts}), spent_usd)
+    own_memory = {"reuse": None}  # what the journal has of a stage is found by `Planner`, with its weak tests
+    return settings_left(settings.model_copy(update={"policy": policy, **timeouts, **own_memory}), spent_usd)
 
 
 def settings_left(settings: ExecutionSettings, spent_usd: float) -> ExecutionSettings:

@@ -10,8 +10,10 @@ from uuid import UUID
 import typer
 
 from mge_ray.adapters.journal import load_events, load_execution, load_plan_of
+from mge_ray.adapters.prices import PriceTable
 from mge_ray.cli.options import DbOption, check_folder, database
 from mge_ray.domain.errors import MgeRayError
+from mge_ray.domain.generation import Usage
 from mge_ray.pipeline.html_report import render
 from mge_ray.pipeline.observed import Observed, observe
 from mge_ray.pipeline.report import ExecutionReport, build_report, review_commands
@@ -77,10 +79,15 @@ def check_reports(option: str, paths: list[Path]) -> None:
         check_folder(option, path)
 
 
-def read_report(url: str, execution_id: UUID) -> tuple[ExecutionReport, Observed]:
+def read_report(url: str, execution_id: UUID, prices: PriceTable | None = None) -> tuple[ExecutionReport, Observed]:
     """Return what the journal knows of an execution, as a report and as its history."""
+    known = prices or PriceTable()
+
+    def cost_usd(model: str, usage: Usage) -> float | None:
+        return known.cost_usd(model, usage) if known.knows(model) else None
+
     seen = observe(execution_id, load_plan_of(url, execution_id), load_events(url, execution_id))
-    return build_report(seen.machine, seen), seen
+    return build_report(seen.machine, seen, cost_usd), seen
 
 
 def write_report(path: Path, report: ExecutionReport, seen: Observed | None) -> None:
@@ -91,7 +98,9 @@ def write_report(path: Path, report: ExecutionReport, seen: Observed | None) -> 
     path.write_text(text, encoding="utf-8")
 
 
-def write_reports(paths: tuple[Path, ...], url: str, known: ExecutionReport) -> tuple[ExecutionReport, str | None]:
+def write_reports(
+    paths: tuple[Path, ...], url: str, known: ExecutionReport, prices: PriceTable | None = None
+) -> tuple[ExecutionReport, str | None]:
     """Write the files of a run that has ended; return its report and, if one could not be written, why.
 
     The journal adds tokens and history to what the engine knew; where it cannot be read, JSON is written without them.
@@ -99,7 +108,7 @@ def write_reports(paths: tuple[Path, ...], url: str, known: ExecutionReport) -> 
     seen: Observed | None = None
     problem: str | None = None
     try:
-        made, seen = read_report(url, UUID(known.execution_id))
+        made, seen = read_report(url, UUID(known.execution_id), prices)
         known = made.model_copy(update={"status": known.status, "reason": known.reason})
     except MgeRayError as error:
         if paths:

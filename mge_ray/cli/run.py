@@ -27,7 +27,7 @@ from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption, 
 from mge_ray.cli.project_output import target_of, write_output
 from mge_ray.cli.report import check_reports, write_reports
 from mge_ray.cli.run_options import options_of
-from mge_ray.cli.screen import RunScreen, print_summary
+from mge_ray.cli.screen import RunScreen, print_summary, savings_lines
 from mge_ray.domain.errors import StateConflictError
 from mge_ray.domain.events import MOST_CONCURRENCY, ExecutionSettings
 from mge_ray.domain.lease import DEFAULT_PRIORITY, HIGHEST_PRIORITY, LOWEST_PRIORITY
@@ -39,7 +39,7 @@ from mge_ray.pipeline.report import ExecutionReport
 from mge_ray.pipeline.spec.spec_file import is_spec, load_spec
 from mge_ray.pipeline.spec.steps import requirements_stage
 from mge_ray.simulator.config import SimulatorConfig
-from mge_ray.wiring.build import SECRETS, attempt_policy, price_table
+from mge_ray.wiring.build import SECRETS, attempt_policy, price_table, reuse_settings
 from mge_ray.wiring.settings import DEFAULT_ESCALATION_MODEL, DEFAULT_MODEL, EngineConfig
 
 if TYPE_CHECKING:
@@ -120,6 +120,10 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--yes", help="Execute what was planned from a specification unasked.")
         ] = False,
         fresh: FreshOption = False,
+        reuse: Annotated[
+            bool,
+            typer.Option(help="Take over code that passed the same checks in an earlier run; --no-reuse buys all."),
+        ] = True,
         check_tests: Annotated[
             bool, typer.Option(help="After a specification's run, look for tests that wrong versions of the code pass.")
         ] = True,
@@ -155,6 +159,7 @@ def register(app: typer.Typer) -> None:
             address=address,
             db=db,
             as_json=as_json,
+            reuse=reuse and not fresh,
         )
         if spec is None:
             settings = with_forecast(request.settings, loaded, request.config, request.simulator)
@@ -192,6 +197,7 @@ def make_request(
     address: str | None,
     db: str | None,
     as_json: bool,
+    reuse: bool = True,
 ) -> Request:
     """Return the request that these options mean; raise what is wrong with them before anything starts."""
     address = None if address == "local" else address
@@ -227,6 +233,8 @@ def make_request(
         atom_timeout_s=atom_timeout,
         call_timeout_s=call_timeout,
         simulated=simulated,
+        reuse=reuse_settings(config, _faults(fault, seed)) if reuse else None,
+        prime_prompt_cache=True,
     )
     server = simulate.configured(source, answers, wrong_answers, fault, latency, seed) if simulated else None
     return Request(plan, out or Path("out"), reports, config, settings, server, address, sandbox, as_json)
@@ -247,7 +255,7 @@ def finish(
 ) -> int:
     """Write report and project, say how it ended, and return the exit code; what cannot be written is said last."""
     target = target_of(request.out, complete=not report.partial)
-    report, unreported = write_reports(request.reports, request.config.db_url, report)
+    report, unreported = write_reports(request.reports, request.config.db_url, report, price_table(request.config))
     problems = [one for one in (unreported, write_output(request.plan, codes, report, target)) if one]
     if request.as_json:
         typer.echo(report.model_dump_json(indent=2))
@@ -288,6 +296,11 @@ def follow(
                     engine.pause(execution_id, "interrupted")
             time.sleep(POLL_S)
     return engine.state(execution_id), engine.report(execution_id), engine.accepted_codes(execution_id)
+
+
+def _faults(fault: list[str], seed: int) -> str:
+    """Return what makes one simulated provider answer differently from another; without faults they are alike."""
+    return f"{' '.join(sorted(fault))} seed={seed}" if fault else ""
 
 
 def _settled(state: ExecutionState, *, driving: bool) -> bool:
@@ -333,6 +346,7 @@ def _end(out: Console, request: Request, target: Path, state: ExecutionState, re
         f"{calls.unknown_spend} of unknown spend (at most ${report.unknown_cost_usd:.4f}), "
         f"{calls.not_billed} not billed"
     )
+    lines += savings_lines(report)
     if report.atoms_failed:
         causes = [f"{atom.atom_id} ({atom.cause})" for atom in report.atoms if atom.status.value == "failed"]
         lines.append(f"failed     {', '.join(causes[:5])}{' ...' if len(causes) > 5 else ''}")  # noqa: PLR2004

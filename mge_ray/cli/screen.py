@@ -120,6 +120,23 @@ def print_summary(console: Console, report: ExecutionReport) -> None:
     console.print(table)
 
 
+def savings_lines(report: ExecutionReport) -> list[str]:
+    """Return what was not paid for, and why: code taken over, answers shared, prompts read from the cache."""
+    lines, reuse, cache = [], report.reuse, report.prompt_cache
+    simulated = " (simulated)" if report.simulated else ""
+    if reuse.atoms_reused:
+        lines.append(
+            f"reused     {reuse.atoms_reused} of {report.atoms_total} atoms from earlier runs, "
+            f"${reuse.saved_usd:.4f}{simulated} not spent again"
+        )
+    if reuse.shared_answers:
+        lines.append(f"shared     {reuse.shared_answers} answers with another run that asked the same, paid there")
+    if cache is not None and (cache.read_tokens or cache.write_tokens):
+        saved = "" if cache.saved_usd is None else f", ${cache.saved_usd:.4f}{simulated} saved"
+        lines.append(f"cached     {cache.read_tokens:,} prompt tokens read, {cache.write_tokens:,} written{saved}")
+    return lines
+
+
 def _cells(total: int, part: ExecutionReport | object) -> list[str]:
     get = part.__getattribute__
     counts = [get(name) for name in ("atoms_succeeded", "atoms_failed", "atoms_blocked", "attempts")]

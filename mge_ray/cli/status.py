@@ -62,15 +62,15 @@ def _row(stored: StoredExecution) -> dict[str, Any]:
         "status": stored.status.value,
         "reason": stored.reason,
         "interrupted": stored.interrupted(now),
-        "last_heartbeat": _moment(stored.heartbeat_at),
-        "created_at": _moment(stored.created_at),
+        "last_heartbeat": moment(stored.heartbeat_at),
+        "created_at": moment(stored.created_at),
         "state": stored.state.model_dump(mode="json"),
     }
 
 
 def _standing(stored: StoredExecution) -> str:
     if stored.interrupted(time.time()):
-        return f"interrupted (last heartbeat {_moment(stored.heartbeat_at)})"
+        return f"interrupted (last heartbeat {moment(stored.heartbeat_at)})"
     return stored.status.value
 
 
@@ -79,7 +79,7 @@ def _print_list(stored: list[StoredExecution]) -> None:
     for one in stored:
         state = one.state
         done = f"{state.atoms_succeeded}/{state.atoms_total}"
-        began = _moment(one.created_at)
+        began = moment(one.created_at)
         table.add_row(str(one.execution_id), one.name, _standing(one), done, f"${state.total_cost_usd:.4f}", began)
     console().print(table if stored else "no executions yet")
 
@@ -137,5 +137,6 @@ def _print_atom(report: ExecutionReport, atom_id: str) -> None:
         out.print(f"attempt {attempt.number}  {attempt.model}{how}, ${attempt.cost_usd:.4f}: {verdict}")
 
 
-def _moment(at: float) -> str:
+def moment(at: float) -> str:
+    """Return a time (seconds since the epoch) as people read it, in UTC."""
     return datetime.fromtimestamp(at, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S")

@@ -20,6 +20,7 @@ import ray
 
 from mge_ray.adapters.journal import (
     SqlJournal,
+    SqlReuseStore,
     StoredExecution,
     list_executions,
     load_events,
@@ -44,8 +45,11 @@ from mge_ray.execution.execution_service_v2 import ExecutionServiceV2, Watch
 from mge_ray.execution.ports import StaleEpochError
 from mge_ray.execution.requests import check_state
 from mge_ray.execution.retry_orchestrator import RetryOrchestrator
+from mge_ray.execution.reuse import CodeReuse
 from mge_ray.execution.wave_executor import WaveExecutor
+from mge_ray.pipeline.prompt import prefix_tokens
 from mge_ray.pipeline.report import ExecutionReport, build_report
+from mge_ray.pipeline.surroundings import atom_keys
 from mge_ray.wiring.build import attempt_policy, forget_secrets
 from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
 
@@ -73,6 +77,7 @@ class ExecutionCoordinator:
         forget_secrets()
         self._config = config
         self._journal = SqlJournal(config.db_url)
+        self._kept = SqlReuseStore(config.db_url)
         self._pool = LLMGatewayPool(gateways, config)
         self._metrics = PrometheusMetrics()
         clock = SystemClock()
@@ -87,6 +92,8 @@ class ExecutionCoordinator:
             metrics_for=lambda machine: self._metrics.for_plan(str(machine.plan.masterplan_id)),
             clock=clock,
             work=lambda machine: RayWork(machine, self._pool, config, clock=clock),
+            reuse=CodeReuse(self._kept, atom_keys),
+            prefix_tokens=prefix_tokens,
         )
         self._service = ExecutionServiceV2(executor)
         self._notices: dict[UUID, deque[tuple[int, Notice]]] = {}
@@ -170,6 +177,7 @@ class ExecutionCoordinator:
         """Stop driving and close the journal."""
         self._listening.cancel()
         await self._service.close()
+        self._kept.close()
         self._journal.close()
 
     # ---- executions -----------------------------------------------------------------------------------------------

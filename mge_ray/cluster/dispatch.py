@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -73,9 +73,14 @@ class RayWork:
         """Return the most this call can bill; the request is kept for `submit`."""
         return self._pool.quote_usd(self._kept_request(command))
 
-    def gateway_for(self, atom_id: str) -> str:  # noqa: ARG002  # any gateway will do
-        """Return the incarnation of the gateway whose turn it is."""
-        return self._pool.next_incarnation()
+    def gateway_for(self, atom_id: str) -> str:
+        """Return the incarnation of the gateway whose turn it is; the atom's own, where calls may be shared."""
+        return self._pool.incarnation_for(atom_id) if self._shares else self._pool.next_incarnation()
+
+    @property
+    def _shares(self) -> bool:
+        settings = self._machine.settings
+        return settings is not None and settings.reuse is not None
 
     def submit(self, command: WorkCommand) -> None:
         """Begin; the outcome arrives through `wait_any`."""
@@ -189,7 +194,8 @@ class RayWork:
         atom = self._plan.by_id[command.atom_id]
         settings = self._machine.settings
         call = call_context(command, plan=self._context, timeout_s=settings.call_timeout_s if settings else 120.0)
-        return build_request(atom, self._dependencies(atom), command.previous_errors, call)
+        request = build_request(atom, self._dependencies(atom), command.previous_errors, call)
+        return replace(request, shareable=self._shares)
 
     def _dependencies(self, atom: AtomicUnit) -> list[AcceptedAtom]:
         atoms = self._machine.atoms

@@ -40,6 +40,18 @@ class Approval:
     attempts_seen: int
 
 
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """Code taken over from the execution `source`, and what it cost there. `verdict` is set when it was sent back."""
+
+    code: str
+    key: str
+    source: str
+    saved_usd: float
+    by: str = ""
+    verdict: ValidationResult = field(default_factory=ValidationResult)
+
+
 @dataclass(slots=True)
 class Answer:
     """An answer that waits for its verdict."""
@@ -104,6 +116,7 @@ class AtomRecord:
     calls_set_aside: int = 0
     approval: Approval | None = None
     waived: bool = False
+    reused: Reused | None = None
 
     @property
     def attempt_of_round(self) -> int:
@@ -130,6 +143,21 @@ class AtomRecord:
     def holds_up_others(self) -> bool:
         """True where nothing that rests on this atom can be made."""
         return self.status is AtomStatus.BLOCKED or (self.status is AtomStatus.FAILED and not self.waived)
+
+    @property
+    def untried(self) -> bool:
+        """True while nothing was bought for this atom, nor taken over."""
+        return not self.attempts and self.reused is None
+
+    @property
+    def stands_reused(self) -> bool:
+        """True while code that was taken over stands for this atom."""
+        return self.reused is not None and self.status is AtomStatus.SUCCEEDED and self.code == self.reused.code
+
+    @property
+    def last_try(self) -> Attempt | Reused | None:
+        """What was wrong last, or accepted: the code and the verdict that the next attempt is told."""
+        return self.attempts[-1] if self.attempts else self.reused
 
     @property
     def in_flight(self) -> bool:

@@ -36,18 +36,24 @@ class Blame(ExecutionRecord):
         return bool(sent)
 
     def _may_be_sent_back(self, record: AtomRecord) -> bool:
-        return record.status is AtomStatus.SUCCEEDED and record.attempt_of_round < self._settings.policy.max_attempts
+        attempts_left = not record.attempts or record.attempt_of_round < self._settings.policy.max_attempts
+        return record.status is AtomStatus.SUCCEEDED and attempts_left
 
     def _send_back(self, record: AtomRecord, verdict: ValidationResult) -> None:
         """Open an accepted atom again, with what failed elsewhere as feedback; its code holds until a better one."""
         self.ended[AtomStatus.SUCCEEDED] -= 1
+        self.atoms_reused -= record.stands_reused
         self.retried_atoms -= len(record.attempts) > 1
         self.open_in_wave += 1
-        record.attempts[-1] = replace(record.attempts[-1], verdict=verdict)
+        if record.attempts:
+            record.attempts[-1] = replace(record.attempts[-1], verdict=verdict)
+            record.attempt += 1
+        else:  # nothing was bought yet: all attempts are left
+            assert record.reused is not None  # noqa: S101  # it was accepted without an attempt
+            record.reused = replace(record.reused, verdict=verdict)
         record.reopened += 1
         self.reopenings += 1
         record.fallback, record.cause, record.newest_spare = record.code, "", None
-        record.attempt += 1
         self._queue_call(record)
 
     # ---- an atom and what it rests on -----------------------------------------------------------------------------
@@ -131,7 +137,9 @@ class Blame(ExecutionRecord):
         """Use the code in reserve that a check has passed with."""
         for atom_id, index in recheck.instead:
             other = self.atoms[atom_id]
+            self.atoms_reused -= other.stands_reused
             other.code, other.cause = other.attempts[index].code, ""
+            self.atoms_reused += other.stands_reused
             other.spares = [spare for spare in other.spares if spare != index]
             other.accepted_at = self.verdicts
             if not other.status.ended:

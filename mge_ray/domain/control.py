@@ -114,6 +114,7 @@ class Control(WaveProgress):
         record.status, record.code, record.cause = AtomStatus.SUCCEEDED, event.code, ""
         record.accepted_at = self.verdicts
         self.ended[AtomStatus.SUCCEEDED] += 1
+        self.atoms_reused += record.stands_reused
         self.retried_atoms += len(record.attempts) > 1
         self._stand_in(record.wave_id, event.at)
         return []
@@ -153,6 +154,7 @@ class Control(WaveProgress):
     def _reopen(self, record: AtomRecord) -> None:
         """Take an ended atom out of the counts."""
         self.ended[record.status] -= 1
+        self.atoms_reused -= record.stands_reused
         self.retried_atoms -= len(record.attempts) > 1
         self.waived_atoms -= record.waived
         record.waived = False

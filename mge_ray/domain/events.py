@@ -18,6 +18,7 @@ from mge_ray.domain.forecast import Forecast
 from mge_ray.domain.generation import CallFailure, Generation, whole
 from mge_ray.domain.lease import DEFAULT_PRIORITY, HIGHEST_PRIORITY, LOWEST_PRIORITY
 from mge_ray.domain.retry import AttemptPolicy
+from mge_ray.domain.reuse import ReuseSettings
 from mge_ray.domain.validation import ValidationResult
 
 EVENT_VERSION = 1
@@ -25,7 +26,10 @@ MOST_CONCURRENCY = 100_000
 
 
 class ExecutionSettings(BaseModel):
-    """Everything about a run that is decided once, at its start. Seconds, US dollars, calls in flight."""
+    """Everything about a run that is decided once, at its start. Seconds, US dollars, calls in flight.
+
+    Without `reuse` everything is bought. `prime_prompt_cache` lets one call go ahead of those that share its prefix.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -39,6 +43,8 @@ class ExecutionSettings(BaseModel):
     priority: int = Field(default=DEFAULT_PRIORITY, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY)
     simulated: bool = False
     forecast: Forecast | None = None
+    reuse: ReuseSettings | None = None
+    prime_prompt_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,27 @@ class LeaseGranted:
     reserved_usd: float = 0.0
     gateway: str = ""
     kind: Literal["lease_granted"] = "lease_granted"
+
+
+@dataclass(frozen=True, slots=True)
+class AtomReused:
+    """Code that passed the same check before stands for an atom. `source` is the execution it is from.
+
+    `saved_usd` is what it cost there; `by` is empty, or names the person who wrote it.
+    """
+
+    at: float
+    atom_id: str
+    code: str
+    key: str
+    source: str
+    saved_usd: float = 0.0
+    by: str = ""
+    kind: Literal["atom_reused"] = "atom_reused"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", whole(self.code))
+        object.__setattr__(self, "by", whole(self.by))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +284,7 @@ class CoordinatorRestarted:
 Event = (
     ExecutionStarted
     | LeaseGranted
+    | AtomReused
     | GenerationArrived
     | GenerationFailed
     | AtomExecuted

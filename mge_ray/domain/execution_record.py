@@ -45,6 +45,8 @@ class ExecutionRecord:
         self.ended = dict.fromkeys((AtomStatus.SUCCEEDED, AtomStatus.FAILED, AtomStatus.BLOCKED), 0)
         self.leases: dict[Pool, dict[str, None]] = {pool: {} for pool in Pool}
         self.attempts_made = 0
+        self.atoms_reused = 0
+        self.shared_answers = 0
         self.retried_atoms = 0
         self.transport_errors = 0
         self.transport_errors_in_a_row = 0
@@ -96,7 +98,7 @@ class ExecutionRecord:
     def preview(self, atom_id: str, *, gateway: str = "") -> c.Generate:
         """Return the call that the atom's next lease will make; pure, so that it can be quoted first."""
         record = self._record(atom_id)
-        last = record.attempts[-1] if record.attempts else None
+        last = record.last_try
         policy = self._settings.policy
         return c.Generate(
             atom_id=atom_id,
@@ -109,6 +111,15 @@ class ExecutionRecord:
             previous_errors=feedback(last.verdict) if last else (),
             gateway=gateway,
         )
+
+    def reusable(self, *, now: float) -> list[str]:
+        """Return the open wave's atoms for which accepted code would do: ready to be called, and nothing bought yet."""
+        return [
+            atom_id
+            for wave in self.plan.waves[max(0, self.current_wave - 1) : self.current_wave]
+            for atom_id in wave.atom_ids
+            if self.atoms[atom_id].untried and self.queues.has(Pool.GENERATE, atom_id, now=now)
+        ]
 
     def lease(self, pool: Pool, atom_id: str, model: str = "") -> Lease:
         """Return the lease that the atom's next piece of work needs: a check, or a call of `model`."""
@@ -168,6 +179,8 @@ class ExecutionRecord:
             "counts": [
                 self.in_flight,
                 self.answers,
+                self.atoms_reused,
+                self.shared_answers,
                 self.attempts_made,
                 self.transport_errors,
                 self.transport_errors_in_a_row,

@@ -39,7 +39,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The model's answer: its text, the code in it, and what it cost (US dollars, seconds)."""
+    """The model's answer: its text, the code in it, and what it cost (US dollars, seconds).
+
+    `shared` says that another execution asked the same at the same time, and that this one's call was paid there.
+    """
 
     text: str
     code: str | None
@@ -50,6 +53,7 @@ class Generation:
     latency_s: float = 0.0
     request_id: str = ""
     rate_limits: dict[str, str] = field(default_factory=dict)
+    shared: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", whole(self.text))

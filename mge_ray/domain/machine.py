@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from mge_ray.domain import commands as c
 from mge_ray.domain import events as e
-from mge_ray.domain.attempt import Answer, AtomRecord, Attempt
+from mge_ray.domain.attempt import Answer, AtomRecord, Attempt, Reused
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.control import Control
 from mge_ray.domain.errors import BudgetError, IllegalTransitionError
@@ -88,6 +88,16 @@ class ExecutionMachine(Control):
         self._take_off(self.acceptance, event)
         return [self._accept()]
 
+    def _on_atom_reused(self, event: e.AtomReused) -> Outcome:
+        record = self._record(event.atom_id)
+        self._expect(record, event)
+        if not record.untried or not self.queues.has(Pool.GENERATE, record.atom_id, now=event.at):
+            raise IllegalTransitionError(f"atom {event.atom_id!r} is not waiting for its first call")
+        self.queues.take(Pool.GENERATE, record.atom_id)
+        record.reused = Reused(event.code, event.key, event.source, event.saved_usd, event.by)
+        record.code = event.code
+        return self._end_atom(record, AtomStatus.SUCCEEDED, event.at)
+
     # ---- calls ----------------------------------------------------------------------------------------------------
 
     def _on_generation_arrived(self, event: e.GenerationArrived) -> Outcome:
@@ -98,6 +108,7 @@ class ExecutionMachine(Control):
         generation = event.generation
         self.money.settle(event.call_id, generation.cost_usd)
         self.answers += 1
+        self.shared_answers += generation.shared
         record.cost_usd += generation.cost_usd
         self.transport_errors_in_a_row = 0
         self.queues.answered()

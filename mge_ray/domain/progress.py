@@ -29,6 +29,7 @@ def execution_state(machine: ExecutionMachine, *, now: float | None = None) -> E
         atoms_failed=ended[AtomStatus.FAILED],
         atoms_blocked=ended[AtomStatus.BLOCKED],
         atoms_in_flight=machine.in_flight,
+        atoms_reused=machine.atoms_reused,
         attempts=machine.attempts_made,
         retried_atoms=machine.retried_atoms,
         transport_errors=machine.transport_errors,
@@ -68,7 +69,7 @@ def atom_state(machine: ExecutionMachine, atom_id: str) -> AtomState:
     if atom_id not in machine.atoms:
         raise UnknownExecutionError(f"execution {machine.execution_id} has no atom {atom_id!r}")
     record = machine.atoms[atom_id]
-    last = record.attempts[-1] if record.attempts else None
+    last = record.last_try
     return AtomState(
         atom_id=atom_id,
         wave_id=record.wave_id,
@@ -81,6 +82,7 @@ def atom_state(machine: ExecutionMachine, atom_id: str) -> AtomState:
         cause=record.cause,
         code=record.code,
         errors=feedback(last.verdict) if last else (),
+        reused_from=record.reused.source if record.reused else "",
     )
 
 

@@ -72,6 +72,7 @@ TRANSITIONS: dict[tuple[ExecutionStatus, type], ExecutionStatus] = {
     (_S.PENDING, e.ExecutionStarted): _S.RUNNING,
     (_S.PENDING, e.CancelRequested): _S.CANCELLED,
     (_S.RUNNING, e.LeaseGranted): _S.RUNNING,
+    (_S.RUNNING, e.AtomReused): _S.RUNNING,
     (_S.RUNNING, e.PauseRequested): _S.PAUSED,
     (_S.RUNNING, e.CancelRequested): _S.CANCELLED,
     (_S.RUNNING, e.CoordinatorRestarted): _S.RUNNING,
@@ -101,16 +102,17 @@ TRANSITIONS: dict[tuple[ExecutionStatus, type], ExecutionStatus] = {
 
 _A = AtomStatus
 
-# (status, event) -> the statuses that may follow.
+# (status, event) -> the statuses that may follow. One opened again that fails falls back on the code it had: succeeded.
 ATOM_TRANSITIONS: dict[tuple[AtomStatus, type], tuple[AtomStatus, ...]] = {
     (_A.READY, e.LeaseGranted): (_A.GENERATING,),
+    (_A.READY, e.AtomReused): (_A.SUCCEEDED,),
     (_A.ANSWERED, e.LeaseGranted): (_A.EXECUTING,),
-    (_A.GENERATING, e.GenerationArrived): (_A.ANSWERED, _A.READY, _A.FAILED),
-    (_A.GENERATING, e.GenerationFailed): (_A.READY, _A.FAILED),
-    (_A.GENERATING, e.AtomTimedOut): (_A.FAILED,),
+    (_A.GENERATING, e.GenerationArrived): (_A.ANSWERED, _A.READY, _A.WAITING, _A.FAILED, _A.SUCCEEDED),
+    (_A.GENERATING, e.GenerationFailed): (_A.READY, _A.FAILED, _A.SUCCEEDED),
+    (_A.GENERATING, e.AtomTimedOut): (_A.FAILED, _A.SUCCEEDED),
     (_A.EXECUTING, e.AtomExecuted): (_A.SUCCEEDED, _A.READY, _A.ANSWERED, _A.WAITING, _A.FAILED),
-    (_A.EXECUTING, e.WorkerLost): (_A.ANSWERED, _A.READY, _A.WAITING, _A.FAILED),
-    (_A.EXECUTING, e.AtomTimedOut): (_A.FAILED,),
+    (_A.EXECUTING, e.WorkerLost): (_A.ANSWERED, _A.READY, _A.WAITING, _A.FAILED, _A.SUCCEEDED),
+    (_A.EXECUTING, e.AtomTimedOut): (_A.FAILED, _A.SUCCEEDED),
     (_A.FAILED, e.RetryRequested): (_A.READY, _A.PENDING),
     (_A.FAILED, e.CodeEdited): (_A.SUCCEEDED,),
     (_A.SUCCEEDED, e.CodeEdited): (_A.SUCCEEDED,),
@@ -140,6 +142,7 @@ class ExecutionState(BaseModel):
     atoms_failed: int = 0
     atoms_blocked: int = 0
     atoms_in_flight: int = 0
+    atoms_reused: int = 0
     attempts: int = 0
     retried_atoms: int = 0
     transport_errors: int = 0
@@ -166,7 +169,7 @@ class ExecutionState(BaseModel):
     @property
     def retry_rate(self) -> float:
         """Share of the atoms attempted that needed more than one attempt."""
-        tried = self.atoms_succeeded + self.atoms_failed
+        tried = self.atoms_succeeded + self.atoms_failed - self.atoms_reused
         return self.retried_atoms / tried if tried else 0.0
 
 
@@ -207,3 +210,4 @@ class AtomState(BaseModel):
     cause: str = ""
     code: str | None = None
     errors: tuple[str, ...] = ()
+    reused_from: str = ""

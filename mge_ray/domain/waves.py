@@ -76,6 +76,7 @@ class WaveProgress(Blame):
     def _close(self, record: AtomRecord, status: AtomStatus, cause: str) -> None:
         record.status, record.cause, record.rechecks = status, cause, []
         self.ended[status] += 1
+        self.atoms_reused += record.stands_reused
         if record.wave_id == self.current_wave or record.reopened:
             self.open_in_wave -= 1
 

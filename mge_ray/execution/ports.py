@@ -192,6 +192,41 @@ class Journal(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class KeptCode:
+    """Accepted code and the execution it is from. `cost_usd` is what all attempts at it cost there.
+
+    `by` is empty, or names the person who wrote it.
+    """
+
+    key: str
+    atom_id: str
+    code: str
+    source: str
+    plan_name: str = ""
+    cost_usd: float = 0.0
+    by: str = ""
+
+
+class ReuseStore(Protocol):
+    """Where accepted code is kept, by key, for later executions. Bounded in time and size; may lose anything.
+
+    All methods raise JournalUnavailableError when it cannot be reached.
+    """
+
+    async def find(self, keys: Sequence[str]) -> dict[str, KeptCode]:
+        """Return what is kept under these keys, and note that it was used."""
+        ...
+
+    async def keep(self, codes: Sequence[KeptCode]) -> None:
+        """Keep code; what was there under the same key gives way."""
+        ...
+
+    async def drop(self, codes: Sequence[tuple[str, str]]) -> None:
+        """Forget entries, given as (key, code): one that holds other code by now stays."""
+        ...
+
+
 class Metrics(Protocol):
     """Counts what the engine does. Labels are bounded: no atom ids (ADR 0004)."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from mge_ray.domain.commands import Command, Notice
 from mge_ray.domain.concurrency import Pool
@@ -13,15 +12,10 @@ from mge_ray.domain.cost import NANO, to_nano
 from mge_ray.domain.errors import IllegalTransitionError
 from mge_ray.domain.events import Event
 from mge_ray.domain.machine import ExecutionMachine
+from mge_ray.execution.offer import Offer
 from mge_ray.execution.ports import Metrics, Work
-
-
-class Offer(NamedTuple):
-    """What an atom's next call needs: a lease, and the most it can bill (US dollars). `call` tells calls apart."""
-
-    call: tuple[int, int]
-    lease_id: str
-    usd: float
+from mge_ray.execution.priming import PromptPriming
+from mge_ray.execution.reuse import Reuse
 
 
 @dataclass(slots=True)
@@ -45,17 +39,20 @@ class ExecutionRun:
     told_cost_usd: float = 0.0
     offers: dict[str, Offer] = field(default_factory=dict)
     answered: list[asyncio.Future[None]] = field(default_factory=list)
+    reuse: Reuse | None = None
+    priming: PromptPriming = field(default_factory=PromptPriming)
 
     def offer(self, atom_id: str) -> Offer:
         """Return what the atom's next call needs; quoted once, however many turns it waits."""
         record = self.machine.atoms[atom_id]
-        call = (record.attempt, record.transport_errors)
+        call = (record.attempt, record.calls_failed)
         known = self.offers.get(atom_id)
         if known is None or known.call != call:
             command = self.machine.preview(atom_id)
-            lease = self.machine.lease(Pool.GENERATE, atom_id, command.settings.model)
+            model = command.settings.model
+            lease = self.machine.lease(Pool.GENERATE, atom_id, model)
             usd = to_nano(self.work.quote_usd(command)) / NANO  # as it will be reserved
-            known = self.offers[atom_id] = Offer(call, lease.id, usd)
+            known = self.offers[atom_id] = Offer(atom_id, call, lease.id, model, usd)
         return known
 
     def request(self, event: Event) -> asyncio.Future[None]:

@@ -38,8 +38,10 @@ from mge_ray.execution.defaults import LocalLeases, NoMetrics, SystemClock
 from mge_ray.execution.memory_journal import MemoryJournal
 from mge_ray.execution.observing import call_outcomes
 from mge_ray.execution.ports import Clock, Journal, JournalUnavailableError, Leases, Metrics, Work
+from mge_ray.execution.priming import PromptPriming
 from mge_ray.execution.results import ExecutionResult, result_of
 from mge_ray.execution.retry_orchestrator import RetryOrchestrator
+from mge_ray.execution.reuse import CodeReuse
 from mge_ray.execution.run import ExecutionRun
 
 TURN_S = 0.1
@@ -66,8 +68,14 @@ class WaveExecutor:
         clock: Clock | None = None,
         work: Callable[[ExecutionMachine], Work] | None = None,
         journal_patience_s: float = JOURNAL_PATIENCE_S,
+        reuse: CodeReuse | None = None,
+        prefix_tokens: Callable[[Masterplan], int] | None = None,
     ) -> None:
-        """Take the ports; those not given live in this process and keep everything in memory."""
+        """Take the ports; those not given live in this process and keep everything in memory.
+
+        Without `reuse` nothing is taken over from earlier executions; without `prefix_tokens` (the length of what all
+        prompts of a plan share) no call goes ahead of others.
+        """
         self.retry_orchestrator = retry_orchestrator
         self.max_concurrency = max_concurrency
         self.journal: Journal = journal or MemoryJournal()
@@ -77,6 +85,8 @@ class WaveExecutor:
         self._metrics_for = metrics_for or (lambda _machine: everybodys)
         self._work = work
         self._journal_patience_s = journal_patience_s
+        self._reuse = reuse
+        self._prefix_tokens = prefix_tokens
 
     # ---- the seed's methods ---------------------------------------------------------------------------------------
 
@@ -130,20 +140,28 @@ class WaveExecutor:
 
     def settings(self) -> ExecutionSettings:
         """Return the settings of an execution that names none."""
-        return ExecutionSettings(policy=self.retry_orchestrator.policy, max_concurrency=self.max_concurrency)
+        reuse = self._reuse.settings if self._reuse else None
+        policy = self.retry_orchestrator.policy
+        return ExecutionSettings(policy=policy, max_concurrency=self.max_concurrency, reuse=reuse)
 
     def new_run(self, machine: ExecutionMachine, settings: ExecutionSettings) -> ExecutionRun:
         """Return a run whose work is the production side if there is one, else asyncio."""
-        if self._work is not None:
-            return ExecutionRun(machine, self._work(machine), self._metrics_for(machine))
-        work = AsyncWork(
-            self.retry_orchestrator,
-            machine.plan,
-            machine.accepted_codes,
-            clock=self.clock,
-            call_timeout_s=settings.call_timeout_s,
+        work: Work = (
+            self._work(machine)
+            if self._work is not None
+            else AsyncWork(
+                self.retry_orchestrator,
+                machine.plan,
+                machine.accepted_codes,
+                clock=self.clock,
+                call_timeout_s=settings.call_timeout_s,
+            )
         )
-        return ExecutionRun(machine, work, self._metrics_for(machine))
+        run = ExecutionRun(machine, work, self._metrics_for(machine))
+        run.reuse = self._reuse.of(machine, settings) if self._reuse else None
+        if settings.prime_prompt_cache and self._prefix_tokens is not None:
+            run.priming = PromptPriming(self._prefix_tokens(machine.plan))
+        return run
 
     async def drive(self, run: ExecutionRun) -> None:
         """Drive one execution until nothing is in flight and nothing may start.
@@ -164,7 +182,10 @@ class WaveExecutor:
                 await self._release(run)
                 _act(run)
             self._tell(run)
-            if run.machine.settled and not run.unwritten and not run.requests:
+            settled = run.machine.settled and not run.unwritten and not run.requests
+            if run.reuse:
+                await run.reuse.flush(now, last=settled)
+            if settled and not run.requests:
                 return
             if now >= next_renewal:
                 await self.leases.renew(run.machine.held_leases())
@@ -175,6 +196,7 @@ class WaveExecutor:
             events = await run.work.wait_any(self._patience_s(run, now))
             if outcomes := call_outcomes(run.machine, events):
                 await self.leases.observe(outcomes)
+            run.priming.landed(events, now=self.clock.now())
             run.feed(events)
 
     def _take_requests(self, run: ExecutionRun) -> None:
@@ -190,7 +212,17 @@ class WaveExecutor:
 
     async def _start_what_can(self, run: ExecutionRun) -> None:
         await self._start_checks(run)
-        await self._start_calls(run)
+        if await self._take_over(run):
+            await self._start_calls(run)
+
+    async def _take_over(self, run: ExecutionRun) -> bool:
+        """Take what was bought before, wave after wave; return whether the rest may be bought."""
+        try:
+            while run.reuse and (hits := await run.reuse.look_up(self.clock.now())):
+                run.feed(hits)
+        except JournalUnavailableError:  # it is asked again next turn, before anything is bought
+            return False
+        return True
 
     async def _start_checks(self, run: ExecutionRun) -> None:
         machine = run.machine
@@ -204,10 +236,10 @@ class WaveExecutor:
         places = settings.max_concurrency - machine.flying[Pool.GENERATE]
         wanted: dict[str, tuple[str, float]] = {}
         batch_usd, refused_usd = 0.0, 0.0
-        for atom_id in machine.ready(Pool.GENERATE, now=now, limit=places) if places > 0 else ():
-            offer = run.offer(atom_id)
+        ready = machine.ready(Pool.GENERATE, now=now, limit=places) if places > 0 else ()
+        for offer in run.priming.chosen([run.offer(atom_id) for atom_id in ready], now=now):
             if machine.money.fits(batch_usd + offer.usd):
-                wanted[offer.lease_id] = (atom_id, offer.usd)
+                wanted[offer.lease_id] = (offer.atom_id, offer.usd)
                 batch_usd += offer.usd
             else:
                 refused_usd = refused_usd or offer.usd
@@ -236,7 +268,9 @@ class WaveExecutor:
         except JournalUnavailableError as error:
             self._endure(run, error)
             return
-        run.unwritten, run.trouble = [], ""
+        written, run.unwritten, run.trouble = run.unwritten, [], ""
+        if run.reuse:
+            run.reuse.note(written)
         answered, run.answered = run.answered, []
         for future in answered:
             if not future.done():
@@ -354,6 +388,10 @@ def _first_unknown(atom: AtomicUnit, known: Mapping[str, AtomicUnit]) -> str | N
 def _act(run: ExecutionRun) -> None:
     commands, run.held = run.held, []
     for command in commands:
+        if run.reuse and isinstance(command, Execute):
+            run.reuse.checking(command.atom_id)
+        if isinstance(command, Generate):
+            run.priming.began(command, now=run.machine.last_at)
         run.work.submit(command)  # type: ignore[arg-type]  # releases have been taken out
 
 

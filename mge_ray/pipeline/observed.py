@@ -70,13 +70,18 @@ class Observed:
     @property
     def usage(self) -> Usage:
         """The tokens of every call that told them."""
-        told = [usage for span in self.spans if (usage := _usage(span.closed_by)) is not None]
+        told = [usage for _, usage in self.usages]
         return Usage(
             sum(usage.input_tokens for usage in told),
             sum(usage.output_tokens for usage in told),
             sum(usage.cache_write_tokens for usage in told),
             sum(usage.cache_read_tokens for usage in told),
         )
+
+    @property
+    def usages(self) -> list[tuple[str, Usage]]:
+        """The model and the tokens of every call that told them."""
+        return [(span.model, usage) for span in self.spans if (usage := _usage(span.closed_by)) is not None]
 
     @property
     def calls(self) -> list[Span]:

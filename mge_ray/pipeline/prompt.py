@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
+from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.retry import MAX_FEEDBACK_CHARS, MAX_FEEDBACK_MESSAGES
 from mge_ray.execution.ports import PlanContext
 from mge_ray.pipeline.judging_tests import JudgingTests
@@ -24,6 +25,7 @@ MAX_DEPENDENCY_CHARS = 1_500
 MAX_DEPENDENCIES_CHARS = 12_000
 MAX_PREVIOUS_CODE_CHARS = 12_000
 PLANS_REMEMBERED = 4
+CHARS_A_TOKEN = 4
 TESTS_REMEMBERED = 4_096
 
 RULES = """\
@@ -100,6 +102,12 @@ def render(
         f"Answer with one fenced Python code block that contains only `{atom.symbol}`.",
     ]
     return Prompt(shared.system, f"{clean(chr(10).join(sections))}\n\nAtom: {atom.id}")
+
+
+def prefix_tokens(plan: Masterplan) -> int:
+    """Return about how many tokens all prompts of a plan share: four characters each, as in English and code."""
+    shared = _plan_part(PlanContext(plan.name, plan.description, plan.files)).system
+    return sum(map(len, shared)) // CHARS_A_TOKEN
 
 
 def _plan_part(plan: PlanContext) -> _PlanPart:

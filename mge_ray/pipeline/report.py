@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pydantic import BaseModel, ConfigDict
 
 from mge_ray.domain.attempt import AtomRecord, Attempt
-from mge_ray.domain.generation import Billing
+from mge_ray.domain.generation import Billing, Usage
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.progress import execution_state, wave_state
 from mge_ray.domain.state import AtomStatus
@@ -15,6 +17,8 @@ from mge_ray.pipeline.observed import Observed
 
 REPORT_VERSION = 1
 COMMANDS_TOLD = 5
+
+CostOf = Callable[[str, Usage], float | None]
 
 
 class AttemptReport(BaseModel):
@@ -60,6 +64,7 @@ class AtomReport(BaseModel):
     approval_note: str = ""
     edited_by: str = ""
     used_despite_failure: bool = False
+    reused_from: str = ""
 
 
 class Totals(BaseModel):
@@ -108,6 +113,29 @@ class TokensReport(BaseModel):
     cache_read: int
 
 
+class ReuseReport(BaseModel):
+    """Code taken over from earlier executions and what it cost there; answers paid by an execution that ran beside."""
+
+    model_config = ConfigDict(frozen=True)
+
+    atoms_reused: int = 0
+    saved_usd: float = 0.0
+    shared_answers: int = 0
+
+
+class PromptCacheReport(BaseModel):
+    """Prompt tokens read from the provider's cache and written to it.
+
+    `saved_usd` is what the same prompts would have cost more without a cache; None where a price is not known.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    read_tokens: int
+    write_tokens: int
+    saved_usd: float | None = None
+
+
 class ExecutionReport(Totals):
     """One execution. `simulated` figures are no statement about any model's quality.
 
@@ -137,11 +165,18 @@ class ExecutionReport(Totals):
     used_despite_failure: int = 0
     review: tuple[ReviewItem, ...] = ()
     tokens: TokensReport | None = None
+    reuse: ReuseReport = ReuseReport()
+    prompt_cache: PromptCacheReport | None = None
     forecast: ForecastReport | None = None
 
 
-def build_report(machine: ExecutionMachine, seen: Observed | None = None) -> ExecutionReport:
-    """Return the report of an execution as it stands; `seen` is its history, where the journal was read."""
+def build_report(
+    machine: ExecutionMachine, seen: Observed | None = None, cost_usd: CostOf | None = None
+) -> ExecutionReport:
+    """Return the report of an execution as it stands; `seen` is its history, where the journal was read.
+
+    `cost_usd` prices tokens of a model, or returns None for a model that it does not know.
+    """
     state = execution_state(machine)
     records = list(machine.atoms.values())
     retried = [record for record in records if len(record.attempts) > 1]
@@ -170,6 +205,8 @@ def build_report(machine: ExecutionMachine, seen: Observed | None = None) -> Exe
         used_despite_failure=machine.waived_atoms,
         review=review_list(scored(machine)),
         tokens=_tokens(seen) if seen else None,
+        reuse=_reuse(machine),
+        prompt_cache=_prompt_cache(seen, cost_usd) if seen else None,
         forecast=compare(machine, seen),
     )
 
@@ -225,6 +262,7 @@ def _atom(record: AtomRecord) -> AtomReport:
         approval_note=approved.note if approved else "",
         edited_by=record.edited_by,
         used_despite_failure=record.waived,
+        reused_from=record.reused.source if record.reused and record.stands_reused else "",
     )
 
 
@@ -253,7 +291,7 @@ def _calls(machine: ExecutionMachine) -> CallsReport:
         return sum(count for kind, count in by_kind.items() if kind.endswith(f":{how.value}"))
 
     return CallsReport(
-        answers=machine.answers,
+        answers=machine.answers - machine.shared_answers,
         billed_without_answer=billed(Billing.BILLED),
         unknown_spend=billed(Billing.UNKNOWN),
         not_billed=billed(Billing.NOT_BILLED),
@@ -268,4 +306,30 @@ def _tokens(seen: Observed) -> TokensReport:
         output=usage.output_tokens,
         cache_write=usage.cache_write_tokens,
         cache_read=usage.cache_read_tokens,
+    )
+
+
+def _reuse(machine: ExecutionMachine) -> ReuseReport:
+    standing = [record.reused for record in machine.atoms.values() if record.reused and record.stands_reused]
+    return ReuseReport(
+        atoms_reused=len(standing),
+        saved_usd=sum(one.saved_usd for one in standing),
+        shared_answers=machine.shared_answers,
+    )
+
+
+def _prompt_cache(seen: Observed, cost_usd: CostOf | None) -> PromptCacheReport:
+    usage, saved = seen.usage, 0.0
+    for model, used in seen.usages:
+        if cost_usd is not None and (used.cache_read_tokens or used.cache_write_tokens):
+            prompt = used.input_tokens + used.cache_read_tokens + used.cache_write_tokens
+            plain, paid = cost_usd(model, Usage(prompt, used.output_tokens)), cost_usd(model, used)
+            if plain is None or paid is None:
+                cost_usd = None
+            else:
+                saved += plain - paid
+    return PromptCacheReport(
+        read_tokens=usage.cache_read_tokens,
+        write_tokens=usage.cache_write_tokens,
+        saved_usd=saved if cost_usd is not None else None,
     )

@@ -25,7 +25,7 @@ from mge_ray.simulator.faults import (
 from mge_ray.simulator.limits import Header, RateLimits
 from mge_ray.simulator.messages import ApiError, MessageRequest, check_headers, parse_request
 from mge_ray.simulator.pricing import CATALOGUE, Model, load_prices, model_class, price_of
-from mge_ray.simulator.promptcache import PromptCache
+from mge_ray.simulator.promptcache import InputUsage, PromptCache
 from mge_ray.simulator.stats import Stats
 
 STORM = "storm"
@@ -155,7 +155,7 @@ class Simulator:
         if await exchange.gone_within(draw_latency(self.config, request.atom_id, try_index)):
             self.stats.abandoned += 1
             return
-        await self._answer(exchange, request, fault, limits)
+        await self._answer(exchange, request, fault, limits, usage)
 
     async def _refuse(self, exchange: Exchange, fault: TransportFault, headers: list[Header]) -> None:
         if fault is TransportFault.HTML:
@@ -169,16 +169,23 @@ class Simulator:
         await exchange.refuse(error, headers)
 
     async def _answer(
-        self, exchange: Exchange, request: MessageRequest, fault: TransportFault | None, limits: RateLimits
+        self,
+        exchange: Exchange,
+        request: MessageRequest,
+        fault: TransportFault | None,
+        limits: RateLimits,
+        usage: InputUsage,
     ) -> None:
-        """Produce the answer, bill it, deliver it. Only an answer on its way whole takes an answer index."""
+        """Produce the answer, bill it, deliver it. Only an answer on its way whole takes an answer index.
+
+        The prompt is billed as it was admitted: what became readable in the cache meanwhile came too late for it.
+        """
         now = self._clock()
         atom_id = request.atom_id
         atom = self.stats.atom(atom_id)
         answer_index = atom.answers
         spoilt = draw_answer(self.config, atom_id, answer_index) if fault is None else None
         reply = self.book.reply(atom_id, spoilt, answer_index, max_tokens=request.max_tokens)
-        usage = self._cache.usage(request.input_tokens, request.prefixes, now=now)
         self._cache.remember(request.prefixes, now=now)
         limits.produced(reply.output_tokens, now=now)
         self.stats.answer_billed(atom_id, usage, reply.output_tokens, price_of(request.model, self._prices))

@@ -40,7 +40,7 @@ class PromptCache:
         self._used_at: dict[bytes, float] = {}
 
     def usage(self, total_tokens: int, prefixes: tuple[Prefix, ...], *, now: float) -> InputUsage:
-        """Work out the bill of a request that begins to be answered now. Changes nothing."""
+        """Work out the bill of a request that is admitted now. Changes nothing."""
         read = written = 0
         for prefix in prefixes:
             if prefix.tokens < self._min_tokens:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from mge_ray.adapters.capabilities import accepts_effort, accepts_sampling, is_custom
 from mge_ray.adapters.prices import PriceTable, parse_price
 from mge_ray.domain.retry import AttemptPolicy
+from mge_ray.domain.reuse import ReuseSettings
 from mge_ray.wiring.settings import EngineConfig
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 SECRETS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 SIMULATED_KEY = "simulated"
+CHECKING_TOOLS = ("pytest", "ruff", "mypy")
 
 
 def price_table(config: EngineConfig) -> PriceTable:
@@ -58,6 +62,21 @@ def validator(config: EngineConfig) -> AtomicValidator:
 
     level = SandboxLevel(config.sandbox_level) if config.sandbox_level else None
     return AtomicValidator(Sandbox(level))
+
+
+def reuse_settings(config: EngineConfig, simulated_faults: str = "") -> ReuseSettings | None:
+    """Return whose answers may be reused; None where nothing is checked, since then nothing is known of them."""
+    from mge_ray.adapters.atomic_validator import VALIDATOR_VERSION  # noqa: PLC0415  # its tools take 0.1 s
+
+    if not config.checks:
+        return None
+    tools = [f"{name} {version(name)}" for name in CHECKING_TOOLS]
+    python = ".".join(map(str, sys.version_info[:2]))
+    live = f"live {config.base_url or 'anthropic'}"
+    return ReuseSettings(
+        provider=f"simulated {simulated_faults}".strip() if config.simulated else live,
+        validator=", ".join([f"validator {VALIDATOR_VERSION}", f"python {python}", *tools]),
+    )
 
 
 def forget_secrets() -> None:

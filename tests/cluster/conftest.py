@@ -119,6 +119,7 @@ NAMES = {
     "timeout": 1,
     "plain": 4,
     "mended": 1,
+    "again": 4,
 }
 ANSWERS = {
     f"{name}{number}": f"def {name}{number}() -> int:\n    return {number}\n"

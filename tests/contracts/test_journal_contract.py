@@ -45,6 +45,7 @@ GENERATION = Generation(
 ONE_OF_EACH: tuple[e.Event, ...] = (
     e.ExecutionStarted(1.0, SETTINGS),
     e.LeaseGranted(2.0, Pool.GENERATE, "a", "lease", 0.01, "gateway"),
+    e.AtomReused(2.5, "b", NASTY, "k" * 64, "earlier", 0.25, NASTY),
     e.GenerationArrived(3.1, "a", "call", GENERATION),
     e.GenerationFailed(4.0, "a", "call", CallFailure(FailureKind.TIMEOUT, NASTY, Billing.UNKNOWN, retry_after_s=2.5)),
     e.AtomExecuted(5.0, "a", "call", failed_at(Level.LINT, NASTY, rule="F401")),

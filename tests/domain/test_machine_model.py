@@ -179,6 +179,17 @@ class Executions(RuleBasedStateMachine):
                 if self.machine.ready(pool, now=self.now, limit=1):
                     self.grant_one(pool, number, usd, self.pick(GATEWAYS, number))
 
+    @precondition(lambda self: self.running and self.machine.reusable(now=self.now))
+    @rule(number=picks, sure=picks)
+    def code_is_taken_over(self, number, sure):
+        if sure < 50:
+            return
+        atom_id = self.pick(self.machine.reusable(now=self.now), number)
+        spent = self.machine.money.spent_nano
+        self.send(e.AtomReused(self.now, atom_id, "x = 2\n", "key", "earlier", 0.5))
+        assert self.machine.money.spent_nano == spent
+        self.must_be_refused(e.AtomReused(self.now, atom_id, "x = 3\n", "key", "earlier"))
+
     def grant_one(self, pool, number, usd, gateway):
         atom_id = self.pick(self.machine.ready(pool, now=self.now, limit=100), number)
         self.leases_made += 1
@@ -378,6 +389,7 @@ class Executions(RuleBasedStateMachine):
         again = sum(r.reopened and r.status is AtomStatus.CANCELLED for r in self.machine.atoms.values())
         assert len(self.ends) == seen.atoms_succeeded + seen.atoms_failed + len(opened_again) + again * cancelled
         assert 0 <= seen.retry_rate <= 1
+        assert seen.atoms_reused == sum(record.stands_reused for record in self.machine.atoms.values())
         assert self.waves_finished == sorted(set(self.waves_finished))
 
     @invariant()

@@ -18,6 +18,7 @@ from mge_ray.adapters.journal.requests import (
     put_request,
     read_request,
 )
+from mge_ray.adapters.journal.reuse_store import KeptOfPlan, SqlReuseStore, clear_kept, kept_by_plan
 from mge_ray.adapters.journal.sql_journal import SqlJournal
 from mge_ray.adapters.journal.urls import JournalUrlError, default_url, normalise_url, shown_url
 
@@ -25,13 +26,17 @@ __all__ = [
     "HEARTBEAT_TIMEOUT_S",
     "ControlRequest",
     "JournalUrlError",
+    "KeptOfPlan",
     "NoDatabaseError",
     "SchemaError",
     "SqlJournal",
+    "SqlReuseStore",
     "Standing",
     "StoredExecution",
     "UnreadableJournalError",
+    "clear_kept",
     "default_url",
+    "kept_by_plan",
     "list_executions",
     "load_events",
     "load_execution",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 # The database's schema, oldest first. A database at a revision that is not listed was made by a newer version.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 VERSION_TABLE = "mge_ray_schema_version"
 
 metadata = MetaData(
@@ -69,3 +69,19 @@ requests = Table(
     Column("answer", Text, nullable=False),
 )
 Index(None, requests.c.execution_id)
+# Code that passed its check, for later executions (ADR 14). May be emptied at any time.
+accepted_code = Table(
+    "accepted_code",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("atom_id", Text, nullable=False),
+    Column("plan_name", Text, nullable=False),
+    Column("source", String(36), nullable=False),
+    Column("code", LargeBinary, nullable=False),  # UTF-8, zlib
+    Column("cost_usd", Double, nullable=False),
+    Column("written_by", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("last_used_at", Double, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+Index(None, accepted_code.c.last_used_at)

@@ -36,7 +36,7 @@ function grow(by) {
 }
 
 function tries(atom) {
-  if (!atom.attempts.length) return h("span", { class: "muted" }, "none");
+  if (!atom.attempts.length) return h("span", { class: "muted" }, atom.reused_from ? "reused" : "none");
   const marks = atom.attempts.map((one) => s("svg", { viewBox: "0 0 9 9", "aria-hidden": "true" }, one.passed
     ? s("rect", { class: "s-passed", width: 9, height: 9, rx: 1 }) : s("path", { class: "s-rejected", d: "M0 9L4.5 0L9 9z" })));
   const rejected = atom.attempts.filter((one) => !one.passed).length;

@@ -10,6 +10,8 @@ function figures() {
     : h("small", {}, "nothing of unknown fate");
   const won = run.success_after_retry === null ? "none retried" : `${percent(run.success_after_retry)} of those passed`;
   const calls = run.calls.billed_without_answer + run.calls.unknown_spend + run.calls.not_billed;
+  const reuse = run.reuse, cached = run.prompt_cache ? run.prompt_cache.read_tokens : 0;
+  const saved = reuse.saved_usd + Math.max(0, run.prompt_cache?.saved_usd ?? 0);
   const state = run.status === "completed" ? "good" : run.status === "failed" ? "bad" : "warn";
   const parts = [
     ["Status", h("span", { class: state }, words(run.status)), h("small", {}, run.reason)],
@@ -17,6 +19,8 @@ function figures() {
     ["Retry rate", percent(run.retry_rate), h("small", {}, won)],
     ["Attempts", number(run.attempts), h("small", {}, calls ? `and ${plural(calls, "call")} without answer` : "every call answered")],
     [run.simulated ? "Simulated cost" : "Cost", dollars(run.total_cost_usd), [h("small", {}, of), unknown]],
+    ["Not paid", dollars(saved), h("small", {}, [reuse.atoms_reused && `${plural(reuse.atoms_reused, "atom")} from earlier runs`,
+      reuse.shared_answers && `${plural(reuse.shared_answers, "answer")} shared`, cached && `${number(cached)} prompt tokens from the cache`].filter(Boolean).join(", ") || "nothing taken over")],
     ["Time", time(run.total_time_seconds), h("small", {}, `${time(run.check_seconds)} of checking`)],
   ];
   document.getElementById("figures").replaceWith(

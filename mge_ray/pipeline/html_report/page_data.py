@@ -93,6 +93,7 @@ def _atom(machine: ExecutionMachine, record: AtomRecord, spans: list[Span], bega
         "cause": record.cause[:MAX_ERROR_CHARS],
         "reviewed": reviewed(record)[:MAX_ERROR_CHARS],
         "transport_errors": record.transport_errors,
+        "reused_from": record.reused.source if record.reused and record.stands_reused else "",
         "workers_lost": record.workers_lost,
         "cost": round(record.cost_usd, 6),
         "unknown": round(record.unknown_usd, 6),

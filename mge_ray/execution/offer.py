@@ -1,0 +1,15 @@
+"""Offer: what an atom's next call needs before it may be made."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Offer(NamedTuple):
+    """A lease, the model it is for, and the most the call can bill (US dollars). `call` tells an atom's calls apart."""
+
+    atom_id: str
+    call: tuple[int, int]
+    lease_id: str
+    model: str
+    usd: float
