@@ -72,7 +72,7 @@ class ExecutionCoordinator:
     def __init__(self, config: EngineConfig, controller: Handle, gateways: Sequence[Handle]) -> None:
         forget_secrets()
         self._config = config
-        self._journal = SqlJournal(config.db_url)
+        self._journal = SqlJournal(config.db_url, control_address=self._control_address)
         self._pool = LLMGatewayPool(gateways, config)
         self._metrics = PrometheusMetrics()
         clock = SystemClock()
@@ -122,7 +122,6 @@ class ExecutionCoordinator:
         await self._service.recover_execution(
             execution_id, plan, events, settings=stored.settings, live_gateways=live, watch=watch
         )
-        await self._journal.set_control_address(execution_id, self._service.epoch(execution_id), self._control_address)
 
     def _watch(self, execution_id: UUID) -> Watch:
         notices = self._notices[execution_id] = deque(maxlen=NOTICES_KEPT)
@@ -186,7 +185,6 @@ class ExecutionCoordinator:
         execution_id = execution_id or uuid4()
         watch = self._watch(execution_id)
         await self._service.start_plan(plan, settings=settings, execution_id=execution_id, watch=watch)
-        await self._journal.set_control_address(execution_id, 1, self._control_address)
         if run_options is not None:
             await self._journal.set_run_options(execution_id, 1, run_options)
         return execution_id

@@ -65,13 +65,17 @@ class SqlJournal(Journal):
     """The journal in a SQL database. The file, its folder and the tables are made by the first write.
 
     `url` is what `normalise_url` accepts. Every method may be called from any event loop; `close` from anywhere.
+    `control_address` is written with each epoch: an owner that dies right after it is found by its next life.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, url: str, *, clock: Callable[[], float] = time.time, control_address: str | None = None
+    ) -> None:
         location = locate(url)
         self.url = location.text
         self._clock = clock
         self._owner = {"owner_host": socket.gethostname(), "owner_pid": os.getpid()}
+        self._control_address = control_address
         self._writer = GroupWriter(location, self._apply, self._committed)
         # Where executions stood before a commit whose end is not known: a commit can fail after it was carried out.
         self._unconfirmed: dict[str, tuple[int, int]] = {}
@@ -92,7 +96,7 @@ class SqlJournal(Journal):
             "created_at": now,
             "heartbeat_at": now,
             "last_seq": 0,
-            "control_address": None,
+            "control_address": self._control_address,
             "out_dir": out_dir,
             **_state_columns(_initial_state(execution_id, plan, settings)),
             **self._owner,
@@ -102,7 +106,7 @@ class SqlJournal(Journal):
     async def take_over(self, execution_id: UUID) -> int:
         """Return a new epoch and become the owner; appends of older epochs raise StaleEpochError from now on."""
         the_id, now = str(execution_id), self._clock()
-        values = {"heartbeat_at": now, "control_address": None, **self._owner}
+        values = {"heartbeat_at": now, "control_address": self._control_address, **self._owner}
         return await self._writer.write(_Act(lambda connection: _take_over(connection, the_id, values)))
 
     async def append(self, execution_id: UUID, epoch: int, events: Sequence[Event], state: ExecutionState) -> None:

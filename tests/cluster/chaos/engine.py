@@ -1,0 +1,163 @@
+"""Runs on one living engine: an execution each, with kills of single processes while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from mge_ray.cli.simulate import server
+from mge_ray.cluster.client import EngineClient
+from mge_ray.cluster.session import local_session
+from mge_ray.domain.errors import EngineUnavailableError, MgeRayError, UnknownExecutionError
+from mge_ray.domain.events import ExecutionSettings
+from mge_ray.domain.state import ExecutionStatus
+from mge_ray.simulator.config import SimulatorConfig
+from mge_ray.wiring.build import attempt_policy
+from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
+from tests.cluster.chaos.books import Books, examine, server_stats
+from tests.cluster.chaos.kinds import Kind, Outcome
+from tests.cluster.chaos.points import ORDERS, SABOTAGE
+from tests.cluster.chaos.setting import Setting
+from tests.cluster.conftest import processes_titled
+
+PATIENCE_S = 60.0
+CALLS_AT_ONCE = 12
+GENERATE_LIMIT = 60  # two gateways
+TITLES = {
+    "coordinator": "ray::ExecutionCoordinator",
+    "chaos": "ray::ChaosCoordinator",
+    "gateway": "ray::LLMGateway",
+    "controller": "ray::ConcurrencyController",
+    "worker": "ray::check wave",
+}
+
+
+@dataclass
+class ChaosEngine:
+    """The engine under test, with the file its coordinator takes orders from."""
+
+    client: EngineClient
+    config: EngineConfig
+    url: str
+    orders: Path
+
+    def run(self, kind: Kind, number: int, setting: Setting, rng: random.Random) -> Outcome:
+        """Execute the setting once while `kind` happens to it; return how it ended."""
+        began = time.monotonic()
+        self.orders.write_text("".join(f"{number} {point} {nth}\n" for point, nth in kind.orders(rng)))
+        execution_id = uuid.uuid4()
+        settings = ExecutionSettings(
+            policy=attempt_policy(self.config, DEFAULT_MODEL, None).model_copy(update={"backoff_base_s": 0.05}),
+            max_concurrency=CALLS_AT_ONCE,
+            budget_usd=kind.budget_usd,
+            simulated=True,
+        )
+        self._start(execution_id, setting, settings)
+        missed = [name for name in kind.victims if not self._kill(name, execution_id, rng)]
+        problems = [f"no {name} was there to be killed" for name in missed]
+        if not self._until_over(execution_id):
+            return Outcome(kind, number, Books(0, 0, 0.0, ("it did not end",)), time.monotonic() - began)
+        if left := self.orders.read_text().split("\n")[0]:
+            problems.append(f"never reached: {left}")
+            self.orders.write_text("")
+        books = examine(
+            self.config.db_url,
+            execution_id,
+            setting,
+            server_stats(self.url),
+            gateway_killed="gateway" in kind.victims,
+            live=self.client.snapshot(execution_id),
+        )
+        books = Books(books.bought_again, books.lost_calls, books.overspend_usd, (*problems, *books.problems))
+        return Outcome(kind, number, books, time.monotonic() - began)
+
+    def _start(self, execution_id: UUID, setting: Setting, settings: ExecutionSettings) -> None:
+        """Start; where the coordinator dies over it, ask whether it had begun, as somebody careful would."""
+        with contextlib.suppress(EngineUnavailableError):
+            self.client.start(setting.plan, settings, execution_id)
+            return
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            try:
+                self.client.state(execution_id)
+            except UnknownExecutionError:
+                self.client.start(setting.plan, settings, execution_id)
+                return
+            except EngineUnavailableError:
+                time.sleep(0.2)
+            else:
+                return
+
+    def _kill(self, name: str, execution_id: UUID, rng: random.Random) -> bool:
+        """Kill one process of that role at a moment of its own; False if the execution was over before."""
+        time.sleep(rng.uniform(0.05, 1.5))
+        title = TITLES["chaos" if name == "coordinator" else name]
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if pids := processes_titled(title):
+                os.kill(rng.choice(pids), signal.SIGKILL)
+                return True
+            if self._over(execution_id):
+                return False
+            time.sleep(0.005)
+        return False
+
+    def _until_over(self, execution_id: UUID) -> bool:
+        deadline = time.monotonic() + PATIENCE_S
+        while not (over := self._over(execution_id)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return over
+
+    def _over(self, execution_id: UUID) -> bool:
+        """Return whether nothing will happen any more; a coordinator that is away is asked again."""
+        try:
+            progress = self.client.progress(execution_id)
+        except (EngineUnavailableError, UnknownExecutionError):
+            return False
+        return not progress.driving and progress.state.status not in {ExecutionStatus.RUNNING, ExecutionStatus.PENDING}
+
+
+@contextlib.contextmanager
+def chaos_engine(
+    simulator: SimulatorConfig, folder: Path, *, db_url: str = "", sabotage: str = ""
+) -> Iterator[ChaosEngine]:
+    """Start a Ray of its own, and on it the engine with the coordinator that has fail points."""
+    orders = folder / "orders"
+    orders.write_text("")
+    os.environ[ORDERS] = str(orders)
+    if sabotage:
+        os.environ[SABOTAGE] = sabotage
+    try:
+        with server(simulator) as url, local_session(num_cpus=2):
+            config = EngineConfig(
+                engine_id=uuid.uuid4().hex,
+                db_url=db_url or f"sqlite:///{folder / 'journal.db'}",
+                simulated=True,
+                base_url=url,
+                require_price=True,
+                generate_limit=GENERATE_LIMIT,
+                driver_pid=os.getpid(),
+            )
+            yield ChaosEngine(_open(config), config, url, orders)
+    finally:
+        os.environ.pop(ORDERS, None)
+        os.environ.pop(SABOTAGE, None)
+
+
+def _open(config: EngineConfig) -> EngineClient:
+    from mge_ray.cluster import engine  # noqa: PLC0415  # Ray's environment is set by now
+    from tests.cluster.chaos.points import ChaosCoordinatorActor  # noqa: PLC0415
+
+    engine.ExecutionCoordinatorActor = ChaosCoordinatorActor
+    client = engine.open_engine(config)
+    if not processes_titled(TITLES["chaos"]):
+        raise MgeRayError("the coordinator that runs has no fail points")
+    return client
