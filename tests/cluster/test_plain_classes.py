@@ -29,7 +29,7 @@ from mge_ray.cluster.session import CONTROLLER, GATEWAY, NAMESPACE
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.errors import EngineUnavailableError, StateConflictError, UnknownExecutionError
 from mge_ray.domain.events import ExecutionStarted
-from mge_ray.domain.generation import CallFailure, FailureKind, Generation
+from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation
 from mge_ray.domain.lease import Lease
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.state import ExecutionStatus

@@ -67,7 +67,7 @@ def run_all(
         for number, kind in kinds:
             if kind.whole:
                 place = folder / f"whole{number}"
-                yield said(run_whole(kind, number, settings[number], _random(seed, number), place, seed))
+                yield said(run_whole(kind, number, settings[number], _random(seed, number), folder=place, seed=seed))
         stack.pop_all()
 
 
@@ -90,9 +90,10 @@ def print_table(outcomes: list[Outcome]) -> None:
         groups.setdefault(outcome.kind.group, []).append(outcome)
     sys.stdout.write(f"\n{'killed':45} runs  right  bought again  calls lost  overspend $  seconds\n")
     for name, members in [*sorted(groups.items()), ("all", outcomes)]:
+        books, took_s = _sum(members), sum(one.took_s for one in members)
         sys.stdout.write(
-            f"{name:45} {len(members):4}  {sum(o.right for o in members):5}  {_sum(members).bought_again:12}  "
-            f"{_sum(members).lost_calls:10}  {_sum(members).overspend_usd:11.4f}  {sum(o.took_s for o in members):7.1f}\n"
+            f"{name:45} {len(members):4}  {sum(one.right for one in members):5}  {books.bought_again:12}  "
+            f"{books.lost_calls:10}  {books.overspend_usd:11.4f}  {took_s:7.1f}\n"
         )
 
 

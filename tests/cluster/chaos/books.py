@@ -20,7 +20,6 @@ from mge_ray.pipeline.report import build_report
 from tests.cluster.chaos.setting import Setting
 
 
-
 @dataclass(frozen=True)
 class Books:
     """One execution's calls. `bought_again` are answers that the journal does not know and cannot have got."""
@@ -105,7 +104,7 @@ def _overspend(machine: ExecutionMachine, setting: Setting, stats: dict[str, Any
     billed_usd = sum(of["cost_usd"] for atom_id, of in stats["atoms"].items() if atom_id in setting.codes)
     if billed_usd > money.spent_usd + money.unknown_usd + 1e-9:
         problems.append(f"the bill is ${billed_usd:.6f}, and only {money.describe()} is accounted for")
-    if abs(build_report(machine).unknown_cost_usd - money.unknown_usd) > 1e-9:  # noqa: PLR2004  # rounding
+    if abs(build_report(machine).unknown_cost_usd - money.unknown_usd) > 1e-9:  # rounding
         problems.append("the report's unknown spend is not the machine's")
     if money.limit_usd is None:
         return 0.0

@@ -23,17 +23,18 @@ from mge_ray.simulator.config import SimulatorConfig
 from mge_ray.wiring.build import attempt_policy
 from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
 from tests.cluster.chaos.books import Books, examine, server_stats
-from tests.cluster.chaos.kinds import Kind, Outcome
+from tests.cluster.chaos.kinds import TIGHT_MAX_TOKENS, Kind, Outcome
 from tests.cluster.chaos.points import ORDERS, SABOTAGE
 from tests.cluster.chaos.setting import Setting
 from tests.cluster.conftest import processes_titled
 
 PATIENCE_S = 60.0
 CALLS_AT_ONCE = 12
+LATENCY_S = 1.0
+"""Until all answers in flight have arrived."""
 GENERATE_LIMIT = 60  # two gateways
 TITLES = {
-    "coordinator": "ray::ExecutionCoordinator",
-    "chaos": "ray::ChaosCoordinator",
+    "coordinator": "ray::ChaosCoordinator",
     "gateway": "ray::LLMGateway",
     "controller": "ray::ConcurrencyController",
     "worker": "ray::check wave",
@@ -54,8 +55,10 @@ class ChaosEngine:
         began = time.monotonic()
         self.orders.write_text("".join(f"{number} {point} {nth}\n" for point, nth in kind.orders(rng)))
         execution_id = uuid.uuid4()
+        longest = {} if kind.budget_usd is None else {"max_tokens": TIGHT_MAX_TOKENS}
+        policy = attempt_policy(self.config, DEFAULT_MODEL, None, **longest)
         settings = ExecutionSettings(
-            policy=attempt_policy(self.config, DEFAULT_MODEL, None).model_copy(update={"backoff_base_s": 0.05}),
+            policy=policy.model_copy(update={"backoff_base_s": 0.05}),
             max_concurrency=CALLS_AT_ONCE,
             budget_usd=kind.budget_usd,
             simulated=True,
@@ -73,7 +76,7 @@ class ChaosEngine:
             execution_id,
             setting,
             server_stats(self.url),
-            gateway_killed="gateway" in kind.victims,
+            gateway_killed=kind.kills_gateway,
             live=self.client.snapshot(execution_id),
         )
         books = Books(books.bought_again, books.lost_calls, books.overspend_usd, (*problems, *books.problems))
@@ -99,7 +102,9 @@ class ChaosEngine:
     def _kill(self, name: str, execution_id: UUID, rng: random.Random) -> bool:
         """Kill one process of that role at a moment of its own; False if the execution was over before."""
         time.sleep(rng.uniform(0.05, 1.5))
-        title = TITLES["chaos" if name == "coordinator" else name]
+        if name == "gateway that holds answers":
+            return _kill_gateway_with_answers(rng)
+        title = TITLES[name]
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             if pids := processes_titled(title):
@@ -123,6 +128,20 @@ class ChaosEngine:
         except (EngineUnavailableError, UnknownExecutionError):
             return False
         return not progress.driving and progress.state.status not in {ExecutionStatus.RUNNING, ExecutionStatus.PENDING}
+
+
+def _kill_gateway_with_answers(rng: random.Random) -> bool:
+    """Kill a gateway that has answers which nobody has collected: the coordinator is stopped meanwhile."""
+    coordinators, gateways = processes_titled(TITLES["coordinator"]), processes_titled(TITLES["gateway"])
+    for pid in coordinators:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(LATENCY_S)
+        os.kill(rng.choice(gateways), signal.SIGKILL)
+    finally:
+        for pid in coordinators:
+            os.kill(pid, signal.SIGCONT)
+    return True
 
 
 @contextlib.contextmanager
@@ -158,6 +177,6 @@ def _open(config: EngineConfig) -> EngineClient:
 
     engine.ExecutionCoordinatorActor = ChaosCoordinatorActor
     client = engine.open_engine(config)
-    if not processes_titled(TITLES["chaos"]):
+    if not processes_titled(TITLES["coordinator"]):
         raise MgeRayError("the coordinator that runs has no fail points")
     return client

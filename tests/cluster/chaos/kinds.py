@@ -9,8 +9,9 @@ from tests.cluster.chaos.books import Books
 from tests.cluster.chaos.points import POINTS, REACHED_ONCE, RECOVERY_POINTS
 
 LATEST_REACH = 5
-TIGHT_USD = 0.15
-"""A budget under which some calls fit at a time: what is lost soon leaves no room for the rest."""
+TIGHT_USD = 0.015
+TIGHT_MAX_TOKENS = 256
+"""With answers this long at most, a few calls fit under that budget at a time, and the plan as a whole does not."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class Kind:
     victims: tuple[str, ...] = ()
     whole: str = ""
     budget_usd: float | None = None
+
+    @property
+    def kills_gateway(self) -> bool:
+        """Whether calls in flight may be lost."""
+        return any("gateway" in victim for victim in self.victims)
 
     @property
     def name(self) -> str:
@@ -56,6 +62,7 @@ AT_RANDOM = [
     Kind("nothing"),
     Kind("coordinator", victims=("coordinator",)),
     Kind("gateway", victims=("gateway",)),
+    Kind("gateway that holds answers", victims=("gateway that holds answers",)),
     Kind("controller", victims=("controller",)),
     Kind("worker in a check", victims=("worker",)),
     Kind("coordinator and gateway", victims=("coordinator", "gateway")),
@@ -74,7 +81,7 @@ def drawn(runs: int, seed: int) -> list[Kind]:
 
     Fewer runs than there are kinds are a sample of them.
     """
-    others = [*IN_RECOVERY, *AT_RANDOM, *WHOLE]
+    others = [*WHOLE, *AT_RANDOM, *IN_RECOVERY]
     kinds = [*AT_POINTS, *(others[number % len(others)] for number in range(max(0, runs - len(AT_POINTS))))]
     random.Random(seed).shuffle(kinds)  # noqa: S311  # a sample, no secret
     return kinds[:runs]

@@ -1,4 +1,4 @@
-"""What one run executes: a small plan whose atoms the simulated server answers wrongly now and then, never hopelessly."""
+"""What one run executes: a small plan whose atoms the simulated server answers wrongly at times, never hopelessly."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def setting(name: str, seed: int, *, atoms: int = ATOMS, waves: int = WAVES) -> 
         "tests/test_numbers.py": f"import time\n\nfrom lib import numbers\n\n\n{tests}",
     }
     plan = Masterplan.model_validate({"name": name, "atoms": described, "files": files, "acceptance_tests": ["tests"]})
-    return Setting(plan, {atom_id: f"def {atom_id}() -> int:\n    return {place}\n" for place, atom_id in enumerate(ids)})
+    return Setting(
+        plan, {atom_id: f"def {atom_id}() -> int:\n    return {place}\n" for place, atom_id in enumerate(ids)}
+    )
 
 
 def _never_hopeless(faults: SimulatorConfig, atom_id: str) -> bool:

@@ -21,7 +21,7 @@ from tests.cluster.chaos.setting import Setting, simulator
 PATIENCE_S = 120.0
 
 
-def run_whole(kind: Kind, number: int, setting: Setting, rng: random.Random, folder: Path, seed: int) -> Outcome:
+def run_whole(kind: Kind, number: int, setting: Setting, rng: random.Random, *, folder: Path, seed: int) -> Outcome:
     """Run, kill what `kind.whole` names once some answers are journalled, resume, and compare."""
     began = time.monotonic()
     folder.mkdir()
@@ -107,5 +107,3 @@ def _until_gone(folder: Path) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while _below(folder, guard=True) and time.monotonic() < deadline:
         time.sleep(0.1)
-
-
