@@ -104,6 +104,8 @@ class ChaosEngine:
         time.sleep(rng.uniform(0.05, 1.5))
         if name == "gateway that holds answers":
             return _kill_gateway_with_answers(rng)
+        if name == "all gateways":
+            return _kill_gateways()
         title = TITLES[name]
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
@@ -128,6 +130,15 @@ class ChaosEngine:
         except (EngineUnavailableError, UnknownExecutionError):
             return False
         return not progress.driving and progress.state.status not in {ExecutionStatus.RUNNING, ExecutionStatus.PENDING}
+
+
+def _kill_gateways() -> bool:
+    """Kill all gateways when the calls that a dead coordinator made have been answered."""
+    time.sleep(LATENCY_S)
+    gateways = processes_titled(TITLES["gateway"])
+    for pid in gateways:
+        os.kill(pid, signal.SIGKILL)
+    return bool(gateways)
 
 
 def _kill_gateway_with_answers(rng: random.Random) -> bool:

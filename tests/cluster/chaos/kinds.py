@@ -22,6 +22,7 @@ class Kind:
     points: tuple[str, ...] = ()
     victims: tuple[str, ...] = ()
     whole: str = ""
+    earliest: int = 1
     budget_usd: float | None = None
 
     @property
@@ -37,7 +38,8 @@ class Kind:
     def orders(self, rng: random.Random) -> list[tuple[str, int]]:
         """Return at which reach of each point the coordinator is to die."""
         soon = (*REACHED_ONCE, "journal.heartbeat:before", "journal.heartbeat:after")
-        first = [(point, 1 if point in soon else rng.randint(1, LATEST_REACH)) for point in self.points[:1]]
+        reach = rng.randint(self.earliest, self.earliest + LATEST_REACH - 1)
+        first = [(point, 1 if point in soon else reach) for point in self.points[:1]]
         return first + [(point, 1) for point in self.points[1:]]
 
 
@@ -65,6 +67,7 @@ AT_RANDOM = [
     Kind("gateway that holds answers", victims=("gateway that holds answers",)),
     Kind("controller", victims=("controller",)),
     Kind("worker in a check", victims=("worker",)),
+    Kind("coordinator at a point, then all gateways", ("journal.append:before",), ("all gateways",), earliest=3),
     Kind("coordinator and gateway", victims=("coordinator", "gateway")),
     Kind("gateway, under a tight budget", victims=("gateway",), budget_usd=TIGHT_USD),
     Kind("coordinator, under a tight budget", victims=("coordinator",), budget_usd=TIGHT_USD),

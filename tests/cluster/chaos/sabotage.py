@@ -78,7 +78,9 @@ SABOTAGES = {
     "reserve nothing": reserve_nothing,
 }
 FAILS = {
-    "act before journalling": Kind("coordinator at a point", ("journal.append:before",)),
+    "act before journalling": Kind(
+        "coordinator at a point, then all gateways", ("journal.append:before",), ("all gateways",), earliest=3
+    ),
     "acknowledge before journalling": Kind("coordinator at a point", ("work.wait:after",)),
     "refund what is unknown": Kind("gateway that holds answers", victims=("gateway that holds answers",)),
     "reserve nothing": Kind("gateway, under a tight budget", victims=("gateway",), budget_usd=TIGHT_USD),
