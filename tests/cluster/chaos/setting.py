@@ -13,7 +13,7 @@ from mge_ray.domain.retry import MAX_ATTEMPTS
 from mge_ray.simulator.config import SimulatorConfig
 from mge_ray.simulator.faults import draw_answer
 
-ATOMS, WAVES = 20, 4
+ATOMS, WAVES = 20, 2
 FAULTS = (
     "--rate-wrong=0.15",
     "--rate-429=0.04",
