@@ -159,7 +159,7 @@ async def test_the_pool_is_a_client_that_quotes(engine):
     answer = await pool.generate(atom, [], call=call)
     assert "return 0" in (answer.code or "")
     nowhere = LLMGatewayPool([gateway], engine.config)
-    nowhere.send("me", [], "another")
+    nowhere.send("me", [], "another", 1)
     assert nowhere.collect("me", "another") is None
     unpriced = request_for("plain0", "x")
     assert nowhere.quote_usd(MessageRequest(**{**_fields(unpriced), "model": "unheard-of"})) == 0.0

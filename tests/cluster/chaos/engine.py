@@ -63,9 +63,11 @@ class ChaosEngine:
             budget_usd=kind.budget_usd,
             simulated=True,
         )
-        self._start(execution_id, setting, settings)
+        begun = self._begin(execution_id, setting, settings)
         missed = [name for name in kind.victims if not self._kill(name, execution_id, rng)]
         problems = [f"no {name} was there to be killed" for name in missed]
+        if not begun:
+            self._begin_again(execution_id, setting, settings)
         if not self._until_over(execution_id):
             return Outcome(kind, number, Books(0, 0, 0.0, ("it did not end",)), time.monotonic() - began)
         if left := self.orders.read_text().split("\n")[0]:
@@ -82,11 +84,16 @@ class ChaosEngine:
         books = Books(books.bought_again, books.lost_calls, books.overspend_usd, (*problems, *books.problems))
         return Outcome(kind, number, books, time.monotonic() - began)
 
-    def _start(self, execution_id: UUID, setting: Setting, settings: ExecutionSettings) -> None:
-        """Start; where the coordinator dies over it, ask whether it had begun, as somebody careful would."""
-        with contextlib.suppress(EngineUnavailableError):
+    def _begin(self, execution_id: UUID, setting: Setting, settings: ExecutionSettings) -> bool:
+        """Start; return False if the coordinator dies over it."""
+        try:
             self.client.start(setting.plan, settings, execution_id)
-            return
+        except EngineUnavailableError:
+            return False
+        return True
+
+    def _begin_again(self, execution_id: UUID, setting: Setting, settings: ExecutionSettings) -> None:
+        """Ask whether it had begun, as somebody careful would, and start it if not."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             try:
@@ -101,11 +108,11 @@ class ChaosEngine:
 
     def _kill(self, name: str, execution_id: UUID, rng: random.Random) -> bool:
         """Kill one process of that role at a moment of its own; False if the execution was over before."""
+        if name == "all gateways":
+            return self._kill_gateways()
         time.sleep(rng.uniform(0.05, 1.5))
         if name == "gateway that holds answers":
             return _kill_gateway_with_answers(rng)
-        if name == "all gateways":
-            return _kill_gateways()
         title = TITLES[name]
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
@@ -116,6 +123,17 @@ class ChaosEngine:
                 return False
             time.sleep(0.005)
         return False
+
+    def _kill_gateways(self) -> bool:
+        """Kill all gateways when the calls that the coordinator made before it died have been answered."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self.orders.read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(LATENCY_S)
+        gateways = processes_titled(TITLES["gateway"])
+        for pid in gateways:
+            os.kill(pid, signal.SIGKILL)
+        return bool(gateways)
 
     def _until_over(self, execution_id: UUID) -> bool:
         deadline = time.monotonic() + PATIENCE_S
@@ -130,15 +148,6 @@ class ChaosEngine:
         except (EngineUnavailableError, UnknownExecutionError):
             return False
         return not progress.driving and progress.state.status not in {ExecutionStatus.RUNNING, ExecutionStatus.PENDING}
-
-
-def _kill_gateways() -> bool:
-    """Kill all gateways when the calls that a dead coordinator made have been answered."""
-    time.sleep(LATENCY_S)
-    gateways = processes_titled(TITLES["gateway"])
-    for pid in gateways:
-        os.kill(pid, signal.SIGKILL)
-    return bool(gateways)
 
 
 def _kill_gateway_with_answers(rng: random.Random) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from tests.cluster.chaos.books import Books
 from tests.cluster.chaos.points import POINTS, REACHED_ONCE, RECOVERY_POINTS
 
-LATEST_REACH = 5
 TIGHT_USD = 0.015
 TIGHT_MAX_TOKENS = 256
 """With answers this long at most, a few calls fit under that budget at a time, and the plan as a whole does not."""
@@ -22,7 +21,7 @@ class Kind:
     points: tuple[str, ...] = ()
     victims: tuple[str, ...] = ()
     whole: str = ""
-    earliest: int = 1
+    reach: tuple[int, int] = (1, 5)
     budget_usd: float | None = None
 
     @property
@@ -38,7 +37,7 @@ class Kind:
     def orders(self, rng: random.Random) -> list[tuple[str, int]]:
         """Return at which reach of each point the coordinator is to die."""
         soon = (*REACHED_ONCE, "journal.heartbeat:before", "journal.heartbeat:after")
-        reach = rng.randint(self.earliest, self.earliest + LATEST_REACH - 1)
+        reach = rng.randint(*self.reach)
         first = [(point, 1 if point in soon else reach) for point in self.points[:1]]
         return first + [(point, 1) for point in self.points[1:]]
 
@@ -60,6 +59,17 @@ class Outcome:
 
 AT_POINTS = [Kind("coordinator at a point", (point,)) for point in POINTS]
 IN_RECOVERY = [Kind("coordinator, and again in its recovery", ("work.send:after", point)) for point in RECOVERY_POINTS]
+BEFORE_INTENTS = Kind(
+    "coordinator before intents are written, then all gateways",
+    ("journal.append:before",),
+    ("all gateways",),
+    reach=(2, 2),
+)
+"""The second append holds the first calls' intents: none of them may have been made."""
+AFTER_INTENTS = Kind(
+    "coordinator after calls were sent, then all gateways", ("work.send:after",), ("all gateways",), reach=(1, 1)
+)
+"""All answers are billed, and nobody has them."""
 AT_RANDOM = [
     Kind("nothing"),
     Kind("coordinator", victims=("coordinator",)),
@@ -67,7 +77,8 @@ AT_RANDOM = [
     Kind("gateway that holds answers", victims=("gateway that holds answers",)),
     Kind("controller", victims=("controller",)),
     Kind("worker in a check", victims=("worker",)),
-    Kind("coordinator at a point, then all gateways", ("journal.append:before",), ("all gateways",), earliest=3),
+    BEFORE_INTENTS,
+    AFTER_INTENTS,
     Kind("coordinator and gateway", victims=("coordinator", "gateway")),
     Kind("gateway, under a tight budget", victims=("gateway",), budget_usd=TIGHT_USD),
     Kind("coordinator, under a tight budget", victims=("coordinator",), budget_usd=TIGHT_USD),

@@ -12,7 +12,7 @@ from typing import Any
 from mge_ray.cluster.dispatch import RayWork
 from mge_ray.domain.generation import Billing, CallFailure, FailureKind
 from mge_ray.execution import wave_executor
-from tests.cluster.chaos.kinds import TIGHT_USD, Kind
+from tests.cluster.chaos.kinds import BEFORE_INTENTS, TIGHT_USD, Kind
 
 TRIES = 6
 
@@ -78,9 +78,7 @@ SABOTAGES = {
     "reserve nothing": reserve_nothing,
 }
 FAILS = {
-    "act before journalling": Kind(
-        "coordinator at a point, then all gateways", ("journal.append:before",), ("all gateways",), earliest=3
-    ),
+    "act before journalling": BEFORE_INTENTS,
     "acknowledge before journalling": Kind("coordinator at a point", ("work.wait:after",)),
     "refund what is unknown": Kind("gateway that holds answers", victims=("gateway that holds answers",)),
     "reserve nothing": Kind("gateway, under a tight budget", victims=("gateway",), budget_usd=TIGHT_USD),
