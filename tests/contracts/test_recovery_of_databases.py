@@ -17,9 +17,11 @@ from sqlalchemy import text
 from mge_ray.adapters.journal import (
     SchemaError,
     SqlJournal,
+    list_executions,
     load_events,
     load_execution,
     load_plan_of,
+    prune,
     upgrade,
 )
 from mge_ray.adapters.journal.database import MIGRATIONS, writer_engine
@@ -27,7 +29,8 @@ from mge_ray.adapters.journal.urls import locate
 from mge_ray.domain.events import GenerationArrived
 from mge_ray.domain.state import ExecutionStatus
 from mge_ray.execution.recovery import replay
-from tests.builders import plan, settings
+from tests.builders import PASSED, failed, plan, settings
+from tests.doors.test_db import write as write_execution
 from tests.engines import service, until
 from tests.fakes.llm import ScriptedClient
 
@@ -78,6 +81,10 @@ async def resumed(url, execution_id):
     machine = engine.machine(execution_id)
     assert replay(execution_id, machine.plan, load_events(url, execution_id)).snapshot() == machine.snapshot()
     return machine, client.atom_ids
+
+
+def ids(url):
+    return {stored.execution_id for stored in list_executions(url)}
 
 
 def answered(url, execution_id):
@@ -143,6 +150,23 @@ async def test_every_write_torn_off_the_log_leaves_an_execution_that_can_be_resu
         machine, bought = await resumed(torn_url, execution_id)
         assert not before & set(bought)
         assert set(machine.accepted_codes()) == set("abcde")
+
+
+def test_pruning_takes_out_what_ended_long_ago_and_nothing_else(url):
+    completed, recent = (
+        write_execution(url, days_ago=40, verdict=PASSED),
+        write_execution(url, days_ago=5, verdict=PASSED),
+    )
+    broken = write_execution(url, days_ago=40, verdict=failed())
+    paused, interrupted = write_execution(url, days_ago=40, pause=True), write_execution(url, days_ago=40)
+    assert prune(url, older_than_days=30, keep_failed=True).executions == 1
+    assert {recent, broken, paused, interrupted} <= ids(url)
+    assert completed not in ids(url)
+    assert load_events(url, completed) == []
+    pruned = prune(url, older_than_days=30)
+    assert (pruned.executions, broken in ids(url)) == (1, False)
+    assert pruned.rows > 2
+    assert {recent, paused, interrupted} <= ids(url)
 
 
 async def test_a_server_that_stops_stops_the_buying_and_the_execution_goes_on_when_it_is_back(postgres_server):

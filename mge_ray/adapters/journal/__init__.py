@@ -19,6 +19,7 @@ from mge_ray.adapters.journal.requests import (
     read_request,
 )
 from mge_ray.adapters.journal.sql_journal import SqlJournal
+from mge_ray.adapters.journal.upkeep import Pruned, UpkeepError, back_up, prune, restore
 from mge_ray.adapters.journal.urls import JournalUrlError, default_url, normalise_url, shown_url
 
 __all__ = [
@@ -26,11 +27,14 @@ __all__ = [
     "ControlRequest",
     "JournalUrlError",
     "NoDatabaseError",
+    "Pruned",
     "SchemaError",
     "SqlJournal",
     "Standing",
     "StoredExecution",
     "UnreadableJournalError",
+    "UpkeepError",
+    "back_up",
     "default_url",
     "list_executions",
     "load_events",
@@ -39,8 +43,10 @@ __all__ = [
     "move_request",
     "normalise_url",
     "open_requests",
+    "prune",
     "put_request",
     "read_request",
+    "restore",
     "shown_url",
     "upgrade",
 ]

@@ -32,12 +32,12 @@ def main() -> None:
     parser.add_argument("--engine-runs", action="store_true", help="leave out the runs of the whole program")
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--part", default="0/1", metavar="I/N", help="every Nth run, from the Ith on")
-    parser.add_argument("--self-test", action="store_true")
+    parser.add_argument("--self-test", nargs="?", const="", metavar="SAFEGUARD")
     arguments = parser.parse_args()
-    if arguments.self_test:
+    if arguments.self_test is not None:
         from tests.cluster.chaos.sabotage import self_test  # noqa: PLC0415  # only then
 
-        sys.exit(self_test(arguments.seed))
+        sys.exit(self_test(arguments.seed, arguments.self_test))
     part, parts = map(int, arguments.part.split("/"))
     kinds = [
         (number, kind)

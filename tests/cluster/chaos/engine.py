@@ -30,6 +30,8 @@ from tests.cluster.conftest import processes_titled
 
 PATIENCE_S = 60.0
 CALLS_AT_ONCE = 12
+BEFORE_RESTART_S = 0.5
+"""Until most answers in flight have arrived, and before a killed coordinator lives again."""
 LATENCY_S = 1.0
 """Until all answers in flight have arrived."""
 GENERATE_LIMIT = 60  # two gateways
@@ -129,7 +131,7 @@ class ChaosEngine:
         deadline = time.monotonic() + PATIENCE_S
         while self.orders.read_text() and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(LATENCY_S)
+        time.sleep(BEFORE_RESTART_S)
         gateways = processes_titled(TITLES["gateway"])
         for pid in gateways:
             os.kill(pid, signal.SIGKILL)
