@@ -18,9 +18,10 @@ from pathlib import Path
 
 from tests.cluster.chaos.books import Books
 from tests.cluster.chaos.engine import chaos_engine
-from tests.cluster.chaos.kinds import Kind, Outcome, drawn
+from tests.cluster.chaos.kinds import QUICK, Kind, Outcome, drawn
 from tests.cluster.chaos.setting import setting, simulator
 from tests.cluster.chaos.whole import run_whole
+from tests.contracts.conftest import PostgresServer, own_server
 
 
 def main() -> None:
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="")
     parser.add_argument("--engine-runs", action="store_true", help="leave out the runs of the whole program")
+    parser.add_argument("--quick", action="store_true", help="three short runs, for every test run")
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--part", default="0/1", metavar="I/N", help="every Nth run, from the Ith on")
     parser.add_argument("--self-test", nargs="?", const="", metavar="SAFEGUARD")
@@ -39,9 +41,10 @@ def main() -> None:
 
         sys.exit(self_test(arguments.seed, arguments.self_test))
     part, parts = map(int, arguments.part.split("/"))
+    wanted = QUICK if arguments.quick else drawn(arguments.runs, arguments.seed, postgres=arguments.postgres)
     kinds = [
         (number, kind)
-        for number, kind in enumerate(drawn(arguments.runs, arguments.seed))
+        for number, kind in enumerate(wanted)
         if number % parts == part and arguments.only in kind.name and not (arguments.engine_runs and kind.whole)
     ]
     outcomes = list(run_all(kinds, arguments.seed, postgres=arguments.postgres))
@@ -59,9 +62,9 @@ def run_all(
         on_engine = [one for one in kinds if not one[1].whole]
         if on_engine:
             with contextlib.ExitStack() as inner:
-                db_url = inner.enter_context(_postgres()) if postgres else ""
+                database = inner.enter_context(_postgres()) if postgres else None
                 server = simulator(folder, seed, [settings[number] for number, _ in on_engine])
-                engine = inner.enter_context(chaos_engine(server, folder, db_url=db_url, sabotage=sabotage))
+                engine = inner.enter_context(chaos_engine(server, folder, database=database, sabotage=sabotage))
                 for number, kind in on_engine:
                     yield said(engine.run(kind, number, settings[number], _random(seed, number)))
         for number, kind in kinds:
@@ -111,11 +114,9 @@ def _random(seed: int, number: int) -> random.Random:
 
 
 @contextlib.contextmanager
-def _postgres() -> Iterator[str]:
-    from tests.contracts.conftest import own_server  # noqa: PLC0415  # only where it is asked for
-
+def _postgres() -> Iterator[PostgresServer]:
     with own_server() as server:
-        yield server.url
+        yield server
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from tests.cluster.chaos.kinds import TIGHT_MAX_TOKENS, Kind, Outcome
 from tests.cluster.chaos.points import ORDERS, SABOTAGE
 from tests.cluster.chaos.setting import Setting
 from tests.cluster.conftest import processes_titled
+from tests.contracts.conftest import PostgresServer
 
 PATIENCE_S = 60.0
 CALLS_AT_ONCE = 12
@@ -34,6 +35,7 @@ BEFORE_RESTART_S = 0.5
 """Until most answers in flight have arrived, and before a killed coordinator lives again."""
 LATENCY_S = 1.0
 """Until all answers in flight have arrived."""
+AWAY_S = 4.0
 GENERATE_LIMIT = 60  # two gateways
 TITLES = {
     "coordinator": "ray::ChaosCoordinator",
@@ -51,6 +53,7 @@ class ChaosEngine:
     config: EngineConfig
     url: str
     orders: Path
+    database: PostgresServer | None
 
     def run(self, kind: Kind, number: int, setting: Setting, rng: random.Random) -> Outcome:
         """Execute the setting once while `kind` happens to it; return how it ended."""
@@ -113,6 +116,8 @@ class ChaosEngine:
         if name == "all gateways":
             return self._kill_gateways()
         time.sleep(rng.uniform(0.05, 1.5))
+        if name.startswith("database"):
+            return self._stop_database(coordinator_too="coordinator" in name)
         if name == "gateway that holds answers":
             return _kill_gateway_with_answers(rng)
         title = TITLES[name]
@@ -136,6 +141,19 @@ class ChaosEngine:
         for pid in gateways:
             os.kill(pid, signal.SIGKILL)
         return bool(gateways)
+
+    def _stop_database(self, *, coordinator_too: bool) -> bool:
+        """Crash the database server, and start it again after some seconds."""
+        assert self.database is not None
+        self.database.stop(signal.SIGQUIT)
+        try:
+            if coordinator_too:
+                for pid in processes_titled(TITLES["coordinator"]):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(AWAY_S)
+        finally:
+            self.database.start()
+        return True
 
     def _until_over(self, execution_id: UUID) -> bool:
         deadline = time.monotonic() + PATIENCE_S
@@ -168,7 +186,7 @@ def _kill_gateway_with_answers(rng: random.Random) -> bool:
 
 @contextlib.contextmanager
 def chaos_engine(
-    simulator: SimulatorConfig, folder: Path, *, db_url: str = "", sabotage: str = ""
+    simulator: SimulatorConfig, folder: Path, *, database: PostgresServer | None = None, sabotage: str = ""
 ) -> Iterator[ChaosEngine]:
     """Start a Ray of its own, and on it the engine with the coordinator that has fail points."""
     orders = folder / "orders"
@@ -180,14 +198,14 @@ def chaos_engine(
         with server(simulator) as url, local_session(num_cpus=2):
             config = EngineConfig(
                 engine_id=uuid.uuid4().hex,
-                db_url=db_url or f"sqlite:///{folder / 'journal.db'}",
+                db_url=database.url if database else f"sqlite:///{folder / 'journal.db'}",
                 simulated=True,
                 base_url=url,
                 require_price=True,
                 generate_limit=GENERATE_LIMIT,
                 driver_pid=os.getpid(),
             )
-            yield ChaosEngine(_open(config), config, url, orders)
+            yield ChaosEngine(_open(config), config, url, orders, database)
     finally:
         os.environ.pop(ORDERS, None)
         os.environ.pop(SABOTAGE, None)

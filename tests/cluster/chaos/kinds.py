@@ -63,9 +63,9 @@ BEFORE_INTENTS = Kind(
     "coordinator before intents are written, then all gateways",
     ("journal.append:before",),
     ("all gateways",),
-    reach=(2, 2),
+    reach=(1, 1),
 )
-"""The second append holds the first calls' intents: none of them may have been made."""
+"""The first append holds the first calls' intents: none of them may have been made."""
 AFTER_INTENTS = Kind(
     "coordinator after calls were sent, then all gateways", ("work.send:after",), ("all gateways",), reach=(1, 1)
 )
@@ -90,12 +90,24 @@ WHOLE = [
 ]
 
 
-def drawn(runs: int, seed: int) -> list[Kind]:
+WITH_DATABASE = [
+    Kind("database away for seconds", victims=("database",)),
+    Kind("database away, and coordinator meanwhile", victims=("database and coordinator",)),
+]
+"""Where the database is a server of the kit's own."""
+QUICK = [
+    Kind("coordinator at a point", ("work.wait:after",)),
+    Kind("gateway that holds answers", victims=("gateway that holds answers",)),
+    AFTER_INTENTS,
+]
+
+
+def drawn(runs: int, seed: int, *, postgres: bool = False) -> list[Kind]:
     """Return the kinds of so many runs: each point once, each other kind in turn, in an order that the seed draws.
 
     Fewer runs than there are kinds are a sample of them.
     """
-    others = [*WHOLE, *AT_RANDOM, *IN_RECOVERY]
+    others = [*(WITH_DATABASE if postgres else WHOLE), *AT_RANDOM, *IN_RECOVERY]
     kinds = [*AT_POINTS, *(others[number % len(others)] for number in range(max(0, runs - len(AT_POINTS))))]
     random.Random(seed).shuffle(kinds)  # noqa: S311  # a sample, no secret
     return kinds[:runs]
