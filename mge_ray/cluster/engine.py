@@ -76,7 +76,7 @@ def _code_of(coordinator: Handle) -> str:
     try:
         code: str = ray.get(coordinator.code.remote())
     except RayTaskError:  # it is older than the question
-        return "of before 0.2"
+        return "of an older version"
     return code
 
 

@@ -112,6 +112,21 @@ def test_a_damaged_backup_is_not_restored(url, tmp_path):
     assert ids(url) == {kept}
 
 
+def test_a_full_disk_keeps_the_journal_as_it_was_and_leaves_no_half_backup(cli, url, tiny_disk):
+    kept = write(url, days_ago=1)
+    (tiny_disk / "ballast").write_bytes(bytes(3 * 2**20 - 8192))
+    ran = cli("db", "backup", str(tiny_disk / "backup"))
+    assert (ran.code, "could not be copied" in ran.err) == (2, True), ran
+    assert [file.name for file in tiny_disk.iterdir()] == ["ballast"]
+    assert ids(url) == {kept}
+
+
+def test_a_journal_is_not_restored_from_itself(cli, url):
+    kept = write(url, days_ago=1)
+    assert "is the journal itself" in cli("db", "restore", ".mge/journal.db").err
+    assert ids(url) == {kept}
+
+
 def test_nothing_is_restored_under_somebody_who_works(cli, url, tmp_path):
     back_up_of = write(url, days_ago=1)
     back_up(url, tmp_path / "backup")

@@ -10,7 +10,8 @@ import os
 import shlex
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,19 +54,11 @@ def back_up(url: str, target: Path) -> int:
     path = _file(location, f"pg_dump --format=custom --file={shlex.quote(str(target))} {_server(location)}")
     if target.exists():
         raise UpkeepError(f"{target} exists already; a backup replaces nothing")
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     with failures_explained(location):
         if not path.exists():
             raise NoDatabaseError(f"no executions yet (no database at {location.shown})")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source:
-                _copy(source, part)
+        with _copied(path, target) as part:
             part.rename(target)
-        except sqlite3.Error as error:
-            raise UpkeepError(f"{location.shown} could not be copied to {target}: {error}") from None
-        finally:
-            part.unlink(missing_ok=True)
     return target.stat().st_size
 
 
@@ -80,16 +73,18 @@ def restore(backup: Path, url: str) -> Path | None:
     _check_backup(backup)
     former = None
     with failures_explained(location):
-        if path.exists():
-            _expect_nobody_drives(url)
-            former = path.with_name(f"{path.name}.before-restore-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
-            _empty_log(path)
-            path.rename(former)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as source:
-            _copy(source, path)
+        if path.exists() and path.samefile(backup):
+            raise UpkeepError(f"{backup} is the journal itself")
+        with _copied(backup, path) as part:
+            if path.exists():
+                _expect_nobody_drives(url)
+                moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+                former = path.with_name(f"{path.name}.before-restore-{moment}")
+                _empty_log(path)
+                path.rename(former)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            part.rename(path)
     upgrade(url)
     return former
 
@@ -134,9 +129,20 @@ def _give_back_space(connection: Connection) -> None:
     raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _copy(source: sqlite3.Connection, target: Path) -> None:
-    with closing(sqlite3.connect(target)) as copy:
-        source.backup(copy, pages=PAGES_AT_ONCE, sleep=0.01)
+@contextmanager
+def _copied(origin: Path, target: Path) -> Iterator[Path]:
+    """Copy a database to a file beside the target for the length of the block: what fails leaves nothing behind."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        from_uri = f"{origin.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(from_uri, uri=True)) as source, closing(sqlite3.connect(part)) as copy:
+            source.backup(copy, pages=PAGES_AT_ONCE, sleep=0.01)
+        yield part
+    except sqlite3.Error as error:
+        raise UpkeepError(f"{origin} could not be copied to {target}: {error}") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _check_backup(backup: Path) -> None:
