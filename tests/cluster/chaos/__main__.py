@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="")
     parser.add_argument("--engine-runs", action="store_true", help="leave out the runs of the whole program")
-    parser.add_argument("--quick", action="store_true", help="three short runs, for every test run")
+    parser.add_argument("--quick", action="store_true", help="two short runs, for every test run")
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--part", default="0/1", metavar="I/N", help="every Nth run, from the Ith on")
     parser.add_argument("--self-test", nargs="?", const="", metavar="SAFEGUARD")

@@ -95,11 +95,7 @@ WITH_DATABASE = [
     Kind("database away, and coordinator meanwhile", victims=("database and coordinator",)),
 ]
 """Where the database is a server of the kit's own."""
-QUICK = [
-    Kind("coordinator at a point", ("work.wait:after",)),
-    Kind("gateway that holds answers", victims=("gateway that holds answers",)),
-    AFTER_INTENTS,
-]
+QUICK = [Kind("coordinator at a point", ("work.wait:after",)), AFTER_INTENTS]
 
 
 def drawn(runs: int, seed: int, *, postgres: bool = False) -> list[Kind]:
