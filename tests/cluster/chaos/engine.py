@@ -73,8 +73,10 @@ class ChaosEngine:
         problems = [f"no {name} was there to be killed" for name in missed]
         if not begun:
             self._begin_again(execution_id, setting, settings)
-        if not self._until_over(execution_id):
-            return Outcome(kind, number, Books(0, 0, 0.0, ("it did not end",)), time.monotonic() - began)
+        over = self._until_over(execution_id)
+        if not over:
+            problems.append(f"it did not end in {PATIENCE_S:.0f} s")
+            self.client.cancel(execution_id, "it does not end")
         if left := self.orders.read_text().split("\n")[0]:
             problems.append(f"never reached: {left}")
             self.orders.write_text("")
