@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mge_ray.adapters.journal import default_url, list_executions, load_events
+from mge_ray.cli.exits import STOPPED_EARLY
 from mge_ray.cli.simulate import server
 from mge_ray.domain.events import GenerationArrived
 from tests.cluster.chaos.books import Books, examine, server_stats
@@ -32,10 +33,12 @@ def run_whole(kind: Kind, number: int, setting: Setting, rng: random.Random, *, 
             _until_bought(folder, rng.randint(1, len(setting.codes) // 2))
             time.sleep(rng.uniform(0, 0.5))
             _kill(kind.whole, folder, run.pid)
-            run.communicate(timeout=PATIENCE_S)
+            _, last_words = run.communicate(timeout=PATIENCE_S)
             _until_gone(folder)
             (stored,) = list_executions(default_url(folder))
             problems = []
+            if kind.whole == "ray" and (run.returncode != STOPPED_EARLY or "mge-ray resume ID" not in last_words):
+                problems.append(f"the driver left with {run.returncode}: {last_words[-300:]!r}")
             if not stored.status.ended:
                 resumed = _mge_ray(folder, url, "resume", str(stored.execution_id))
                 said, complained = resumed.communicate(timeout=PATIENCE_S)
