@@ -9,7 +9,7 @@ RUN_FLAGS ?= --simulate --latency lognormal:1.5:0.5 --seed 7 \
 	--fault wrong=0.2 --fault 429=0.05 --fault 529=0.03 \
 	--out out/bookkeeping --report out/bookkeeping.report.json --report out/bookkeeping.report.html
 
-.PHONY: run test gate unit setup system-packages lock benchmarks clean
+.PHONY: run test gate unit setup system-packages lock benchmarks chaos clean
 
 run: setup
 	$(BIN)/mge-ray run $(PLAN) $(RUN_FLAGS)
@@ -49,6 +49,10 @@ lock:
 		pyproject.toml -o requirements/run.lock
 	uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header \
 		pyproject.toml --group dev -o requirements/dev.lock
+
+# Kills processes of real runs and looks whether they end right; prints a table by kind of kill.
+chaos: setup
+	$(BIN)/python -m tests.cluster.chaos --runs 50 --seed 0
 
 benchmarks: setup
 	$(BIN)/python benchmarks/dispatch.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -13,6 +14,25 @@ SKIP_NOTHING = "MGE_RAY_SKIP_NOTHING"
 def _no_real_key():
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "RAY_ADDRESS", "MGE_RAY_DB"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A disk of three megabytes."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    try:
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder],  # noqa: S607
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no mount here")
+    if mounted.returncode:
+        pytest.skip("this user may not mount a small disk")
+    yield folder
+    subprocess.run(["umount", folder], check=True)  # noqa: S607
 
 
 def pytest_sessionfinish(session, exitstatus):

@@ -15,6 +15,7 @@ from mge_ray.cli import (
     cache,
     check,
     control,
+    db,
     doctor,
     edit,
     explain,
@@ -39,7 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-SHOWN = (run, resume, control, edit, status, explain, report, plan, atomize, check, cache, init, simulate, schema)
+SHOWN = (run, resume, control, edit, status, explain, report, plan, atomize, check, cache, db, init, simulate, schema)
 for module in (*SHOWN, doctor):
     module.register(app)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from mge_ray.cli import simulate
+from mge_ray.cli.exits import STOPPED_EARLY
 from mge_ray.domain.errors import MgeRayError
 from mge_ray.wiring.settings import EngineConfig
 
@@ -91,5 +94,15 @@ def _open_engine(request: Request, config: EngineConfig) -> tuple[EngineClient, 
 def _session(address: str | None) -> Iterator[str]:
     from mge_ray.cluster.session import joined_session, local_session  # noqa: PLC0415  # keeps Ray out of `check`
 
-    with joined_session(address) if address else local_session() as name:
+    with joined_session(address) if address else local_session(on_lost=_leave) as name:
         yield name
+
+
+def _leave() -> None:
+    """End this process at once: whatever it waits for will not come. Its guard ends what is left of the run."""
+    sys.stderr.write(
+        "mge-ray: the local Ray was killed; what is journalled is kept: `mge-ray list` shows the execution, "
+        "`mge-ray resume ID` goes on\n"
+    )
+    sys.stderr.flush()
+    os._exit(STOPPED_EARLY)

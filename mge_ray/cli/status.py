@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from datetime import datetime, timezone
 from typing import Any
@@ -10,11 +11,20 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from mge_ray.adapters.journal import StoredExecution, list_executions, load_events, load_execution, load_plan_of
+from mge_ray.adapters.journal import (
+    StoredExecution,
+    UnreadableJournalError,
+    list_executions,
+    load_events,
+    load_execution,
+    load_plan_of,
+)
 from mge_ray.cli.console import console
+from mge_ray.cli.exits import BAD_INPUT
 from mge_ray.cli.options import DbOption, JsonOption, database
+from mge_ray.domain.events import UnreadableEventError
 from mge_ray.domain.state import ExecutionStatus
-from mge_ray.execution.recovery import replay
+from mge_ray.execution.recovery import ReplayError, replay
 from mge_ray.pipeline.report import ExecutionReport, build_report
 
 
@@ -44,14 +54,36 @@ def register(app: typer.Typer) -> None:
         """Show one execution: its waves, its failed atoms, its money."""
         url = database(db)
         stored = load_execution(url, execution_id)
-        plan = load_plan_of(url, stored.execution_id)
-        report = build_report(replay(stored.execution_id, plan, load_events(url, stored.execution_id)))
+        try:
+            plan = load_plan_of(url, stored.execution_id)
+            report = build_report(replay(stored.execution_id, plan, load_events(url, stored.execution_id)))
+        except (ReplayError, UnreadableEventError, UnreadableJournalError) as error:
+            _print_unreadable(stored, str(error), as_json=as_json)
+            sys.exit(BAD_INPUT)
         if as_json:
             typer.echo(json.dumps({**_row(stored), "report": report.model_dump(mode="json")}, indent=2))
         elif atom is not None:
             _print_atom(report, atom)
         else:
             _print_status(stored, report)
+
+
+def _print_unreadable(stored: StoredExecution, why: str, *, as_json: bool) -> None:
+    """Show what the execution's row tells, why no more, and what helps; others are not concerned."""
+    if as_json:
+        typer.echo(json.dumps({**_row(stored), "unreadable": why}, indent=2))
+        return
+    short, state = str(stored.execution_id)[:8], stored.state
+    lines = [
+        f"execution  {stored.execution_id}",
+        f"plan       {stored.name}",
+        f"status     set aside: {why}",
+        f"atoms      {state.atoms_succeeded} of {state.atoms_total} had succeeded, ${state.total_cost_usd:.4f} spent",
+        "",
+        "Its events are kept, and other executions go on. If another version of mge-ray wrote it, go on with that one:",
+        f"`mge-ray resume {short}`. Otherwise restore a backup (`mge-ray db restore`), or run the plan anew.",
+    ]
+    console().print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def _row(stored: StoredExecution) -> dict[str, Any]:
@@ -62,6 +94,7 @@ def _row(stored: StoredExecution) -> dict[str, Any]:
         "status": stored.status.value,
         "reason": stored.reason,
         "interrupted": stored.interrupted(now),
+        "set_aside": stored.set_aside,
         "last_heartbeat": moment(stored.heartbeat_at),
         "created_at": moment(stored.created_at),
         "state": stored.state.model_dump(mode="json"),
@@ -69,6 +102,8 @@ def _row(stored: StoredExecution) -> dict[str, Any]:
 
 
 def _standing(stored: StoredExecution) -> str:
+    if stored.set_aside:
+        return "set aside (see `status`)"
     if stored.interrupted(time.time()):
         return f"interrupted (last heartbeat {moment(stored.heartbeat_at)})"
     return stored.status.value

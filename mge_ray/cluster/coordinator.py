@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 import ray
 
 from mge_ray.adapters.journal import (
+    SchemaError,
     SqlJournal,
     SqlReuseStore,
     StoredExecution,
@@ -26,6 +27,7 @@ from mge_ray.adapters.journal import (
     load_events,
     load_execution,
     load_plan_of,
+    upgrade,
 )
 from mge_ray.adapters.prometheus_metrics import PrometheusMetrics
 from mge_ray.cluster.atom_task import ClusterValidator
@@ -35,14 +37,14 @@ from mge_ray.cluster.llm_gateway import LLMGatewayPool
 from mge_ray.cluster.memory import settle
 from mge_ray.cluster.request_desk import RequestDesk
 from mge_ray.domain.commands import Notice
-from mge_ray.domain.errors import MgeRayError, StateConflictError
+from mge_ray.domain.errors import StateConflictError
 from mge_ray.domain.events import ExecutionSettings, ResumeRequested
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.progress import wave_state
 from mge_ray.domain.state import AtomState, ExecutionState, ExecutionStatus, WaveState
 from mge_ray.execution.defaults import SystemClock
 from mge_ray.execution.execution_service_v2 import ExecutionServiceV2, Watch
-from mge_ray.execution.ports import StaleEpochError
+from mge_ray.execution.ports import JournalUnavailableError, StaleEpochError
 from mge_ray.execution.requests import check_state
 from mge_ray.execution.retry_orchestrator import RetryOrchestrator
 from mge_ray.execution.reuse import CodeReuse
@@ -51,10 +53,12 @@ from mge_ray.pipeline.prompt import prefix_tokens
 from mge_ray.pipeline.report import ExecutionReport, build_report
 from mge_ray.pipeline.surroundings import atom_keys
 from mge_ray.wiring.build import attempt_policy, forget_secrets
+from mge_ray.wiring.code_version import code_version
 from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
 
 NOTICES_KEPT = 2_000
 STORED_EXECUTIONS_LOOKED_AT = 1_000
+JOURNAL_POLL_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -76,7 +80,8 @@ class ExecutionCoordinator:
     def __init__(self, config: EngineConfig, controller: Handle, gateways: Sequence[Handle]) -> None:
         forget_secrets()
         self._config = config
-        self._journal = SqlJournal(config.db_url)
+        self._code = code_version()
+        self._journal = SqlJournal(config.db_url, control_address=self._control_address)
         self._kept = SqlReuseStore(config.db_url)
         self._pool = LLMGatewayPool(gateways, config)
         self._metrics = PrometheusMetrics()
@@ -112,14 +117,36 @@ class ExecutionCoordinator:
         context = ray.get_runtime_context()
         if context.get_actor_id() is None or not context.was_current_actor_reconstructed:
             return
+        while not await self._recovered(live):  # noqa: ASYNC110  # a database tells nobody that it is back
+            await asyncio.sleep(JOURNAL_POLL_S)
+
+    async def _recovered(self, live: tuple[str, ...]) -> bool:
+        """Take up what this engine was executing; False while the journal is away. Bad ones are set aside alone."""
         url, mine = self._config.db_url, self._control_address
-        stored = await asyncio.to_thread(list_executions, url, STORED_EXECUTIONS_LOOKED_AT)
-        for execution in stored:
-            if execution.control_address == mine and not execution.status.ended:
-                try:
-                    await self._take_up(execution, live)
-                except MgeRayError:
-                    _log.exception("execution %s is set aside: its journal leads nowhere", execution.execution_id)
+        try:
+            await asyncio.to_thread(upgrade, url)
+            stored = await asyncio.to_thread(list_executions, url, STORED_EXECUTIONS_LOOKED_AT)
+            for execution in stored:
+                if execution.control_address == mine and not execution.status.ended:
+                    await self._take_up_or_set_aside(execution, live)
+        except SchemaError:
+            raise
+        except JournalUnavailableError as error:
+            _log.warning("recovery waits for the journal: %s", error)
+            return False
+        return True
+
+    async def _take_up_or_set_aside(self, execution: StoredExecution, live: tuple[str, ...]) -> None:
+        execution_id = execution.execution_id
+        if execution_id in self._service.execution_ids and self._service.is_driven(execution_id):
+            return  # taken up before the journal went away
+        try:
+            await self._take_up(execution, live)
+        except JournalUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the border: one execution must not take the others with it
+            _log.exception("execution %s is set aside: its journal leads nowhere", execution_id)
+            await self._journal.set_aside(execution_id, str(error) or type(error).__name__)
 
     async def _take_up(self, stored: StoredExecution, live: tuple[str, ...]) -> None:
         execution_id = stored.execution_id
@@ -129,7 +156,6 @@ class ExecutionCoordinator:
         await self._service.recover_execution(
             execution_id, plan, events, settings=stored.settings, live_gateways=live, watch=watch
         )
-        await self._journal.set_control_address(execution_id, self._service.epoch(execution_id), self._control_address)
 
     def _watch(self, execution_id: UUID) -> Watch:
         notices = self._notices[execution_id] = deque(maxlen=NOTICES_KEPT)
@@ -169,6 +195,15 @@ class ExecutionCoordinator:
         """Return what this engine was made with; a later caller's wishes are not applied silently."""
         return self._config
 
+    async def code(self) -> str:
+        """Return which code this process runs."""
+        return self._code
+
+    async def driven(self) -> list[str]:
+        """Return the ids of the executions that are in flight or may still start something."""
+        await self._ready
+        return [str(one) for one in self._service.execution_ids if self._service.is_driven(one)]
+
     async def pid(self) -> int:
         """Return this process's id."""
         return os.getpid()
@@ -194,7 +229,6 @@ class ExecutionCoordinator:
         execution_id = execution_id or uuid4()
         watch = self._watch(execution_id)
         await self._service.start_plan(plan, settings=settings, execution_id=execution_id, watch=watch)
-        await self._journal.set_control_address(execution_id, 1, self._control_address)
         if run_options is not None:
             await self._journal.set_run_options(execution_id, 1, run_options)
         return execution_id

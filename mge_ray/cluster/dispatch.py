@@ -59,6 +59,7 @@ class RayWork:
         self._context = PlanContext(self._plan.name, self._plan.description, self._plan.files)
         self._flights: dict[ray.ObjectRef[Any], _Flight] = {}
         self._caller = uuid.uuid4().hex
+        self._epoch = 0
         self._calls: dict[str, tuple[Generate, MessageRequest]] = {}
         self._to_send: dict[str, list[MessageRequest]] = {}
         self._to_acknowledge: dict[str, list[str]] = {}
@@ -81,6 +82,12 @@ class RayWork:
     def _shares(self) -> bool:
         settings = self._machine.settings
         return settings is not None and settings.reuse is not None
+
+    def fence(self, epoch: int) -> None:
+        """Call in this epoch; a former owner of the execution, should it still live, is refused by the gateways."""
+        self._epoch = epoch
+        if epoch > 1:  # there was a former owner
+            self._pool.fence(str(self._machine.execution_id), epoch)
 
     def submit(self, command: WorkCommand) -> None:
         """Begin; the outcome arrives through `wait_any`."""
@@ -134,7 +141,7 @@ class RayWork:
         silent = {gateway for gateway, until in self._silent_until.items() if until > now}
         for gateway in self._to_send.keys() - silent:
             requests = [request for request in self._to_send.pop(gateway) if request.call_id in self._calls]
-            self._pool.send(self._caller, requests, gateway)
+            self._pool.send(self._caller, requests, gateway, self._epoch)
         events: list[Event] = []
         asked = {command.gateway for command, _ in self._calls.values()}
         for gateway in asked - silent - set(self._collecting.values()):

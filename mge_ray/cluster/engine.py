@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 import ray
+from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mge_ray.adapters.sandbox import SandboxLevel, probe_level
@@ -15,10 +17,12 @@ from mge_ray.cluster.coordinator import ExecutionCoordinatorActor
 from mge_ray.cluster.llm_gateway import LLMGatewayActor
 from mge_ray.cluster.session import CONTROLLER, COORDINATOR, GATEWAY, NAMESPACE, SessionError
 from mge_ray.wiring.build import forget_secrets
+from mge_ray.wiring.code_version import code_version
 from mge_ray.wiring.settings import EngineConfig
 
 CHECKS_PER_CPU = 16
 """One that runs, and some at hand: a turn of the dispatch loop takes longer than the smallest check."""
+END_PATIENCE_S = 20.0
 CALLS_AT_ONCE = 10_000
 """Ray's own limit for an async actor; ours are the leases."""
 
@@ -26,16 +30,19 @@ CALLS_AT_ONCE = 10_000
 def open_engine(config: EngineConfig) -> EngineClient:
     """Return a client of this cluster's coordinator, created with `config` if there is none.
 
-    Raises SessionError if one runs with another configuration: it would not be applied.
+    One that runs other code than this program is replaced if it drives nothing. Raises SessionError if it drives
+    something, or runs with another configuration: it would not be applied.
     """
-    checks = config.execute_limit or CHECKS_PER_CPU * _cpus()
-    controller = _detached(ConcurrencyControllerActor, CONTROLLER).remote(config, checks)
-    names = [f"{GATEWAY}_{number}" for number in range(config.gateways(_cpus()))]
-    gateways = [_detached(LLMGatewayActor, name, max_concurrency=CALLS_AT_ONCE).remote(config) for name in names]
-    where = _here() if config.db_url.startswith("sqlite") else {}
-    coordinator: Handle = _detached(
-        ExecutionCoordinatorActor, COORDINATOR, max_concurrency=CALLS_AT_ONCE, **where
-    ).remote(config, controller, gateways)
+    actors = _actors(config)
+    if (theirs_is := _code_of(actors.coordinator)) != code_version():
+        _end(actors, theirs_is)
+        actors = _actors(config)
+        if (theirs_is := _code_of(actors.coordinator)) != code_version():
+            raise SessionError(
+                f"the cluster's nodes have mge-ray {theirs_is}, this program is {code_version()}; "
+                "install the same version on all"
+            )
+    controller, gateways, coordinator = actors
     running: EngineConfig = ray.get(coordinator.config.remote())
     theirs, ours = running.comparable(), config.comparable()
     differing = sorted(name for name in EngineConfig.model_fields if getattr(theirs, name) != getattr(ours, name))
@@ -45,6 +52,56 @@ def open_engine(config: EngineConfig) -> EngineClient:
     for _ in range(_cpus()):  # after the actors: each actor's start brings an idle worker, and the newest is used first
         prepare_worker.options(name="warm up").remote(config)
     return EngineClient(coordinator)
+
+
+class _Actors(NamedTuple):
+    controller: Handle
+    gateways: list[Handle]
+    coordinator: Handle
+
+
+def _actors(config: EngineConfig) -> _Actors:
+    checks = config.execute_limit or CHECKS_PER_CPU * _cpus()
+    controller = _detached(ConcurrencyControllerActor, CONTROLLER).remote(config, checks)
+    names = [f"{GATEWAY}_{number}" for number in range(config.gateways(_cpus()))]
+    gateways = [_detached(LLMGatewayActor, name, max_concurrency=CALLS_AT_ONCE).remote(config) for name in names]
+    where = _here() if config.db_url.startswith("sqlite") else {}
+    coordinator: Handle = _detached(
+        ExecutionCoordinatorActor, COORDINATOR, max_concurrency=CALLS_AT_ONCE, **where
+    ).remote(config, controller, gateways)
+    return _Actors(controller, gateways, coordinator)
+
+
+def _code_of(coordinator: Handle) -> str:
+    try:
+        code: str = ray.get(coordinator.code.remote())
+    except RayTaskError:  # it is older than the question
+        return "of an older version"
+    return code
+
+
+def _end(actors: _Actors, code: str) -> None:
+    """End an engine of other code that drives nothing; its executions are in the journal. Raises SessionError else."""
+    advice = f"this program is {code_version()}; let its executions end or pause them, then try again"
+    try:
+        driven: list[str] = ray.get(actors.coordinator.driven.remote())
+        if driven:
+            raise SessionError(f"the cluster's engine runs mge-ray {code} and executes {', '.join(driven)}; {advice}")
+        ray.get(actors.coordinator.close.remote())
+    except RayTaskError:
+        raise SessionError(f"the cluster's engine runs mge-ray {code}, which cannot be replaced; {advice}") from None
+    for actor in (actors.coordinator, *actors.gateways, actors.controller):
+        ray.kill(actor)
+    deadline = time.monotonic() + END_PATIENCE_S
+    while time.monotonic() < deadline and _named():
+        time.sleep(0.05)
+
+
+def _named() -> bool:
+    """Return whether an actor of the engine can still be found by its name."""
+    ours = (COORDINATOR, CONTROLLER, GATEWAY)
+    named = ray.util.list_named_actors(all_namespaces=True)
+    return any(one["namespace"] == NAMESPACE and one["name"].startswith(ours) for one in named)
 
 
 def sandbox_level(asked_for: str | None) -> SandboxLevel:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import uuid
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from zlib import crc32
@@ -31,6 +32,8 @@ from mge_ray.wiring.settings import EngineConfig
 
 REVIVAL_POLL_S = 0.2
 COLLECT_S = 30.0
+EXECUTIONS_REMEMBERED = 10_000
+"""Of the executions with a newer owner than the first; an id and a number each."""
 GATHERING_S = 0.015
 """How long the first answer waits for others: answers come in bursts, and each message costs both sides a turn.
 
@@ -51,6 +54,7 @@ class LLMGateway:
         self._callers: dict[str, str] = {}
         self._answered: dict[str, dict[str, Answer]] = {}
         self._news: dict[str, asyncio.Event] = {}
+        self._epochs: OrderedDict[str, int] = OrderedDict()
         self._incarnation = uuid.uuid4().hex
         settle()
 
@@ -58,14 +62,25 @@ class LLMGateway:
         """Return who this is; another answer than before means that earlier calls are forgotten."""
         return self._incarnation
 
-    async def submit(self, caller: str, requests: Sequence[MessageRequest], incarnation: str) -> None:
+    async def fence(self, execution: str, epoch: int) -> None:
+        """Refuse the execution's calls of older epochs from now on: another process has taken it over."""
+        self._epochs[execution] = max(epoch, self._epochs.pop(execution, 0))
+        while len(self._epochs) > EXECUTIONS_REMEMBERED:
+            self._epochs.popitem(last=False)
+
+    async def submit(self, caller: str, requests: Sequence[MessageRequest], incarnation: str, epoch: int) -> None:
         """Make the calls, or join those made before under the same ids; their answers are for `caller`.
 
-        Calls meant for another life of this gateway are not made: their caller counts them as lost.
+        Calls meant for another life of this gateway are not made: their caller counts them as lost. Nor are those of
+        an older epoch than the execution's: their caller is told, and its journal tells it to stop.
         """
         if incarnation != self._incarnation:
             return
         for request in requests:
+            newest = self._epochs.get(request.call_id.partition(":")[0], 0)
+            if epoch < newest:
+                self._refuse(caller, request.call_id, epoch, newest)
+                continue
             former = self._callers.get(request.call_id, caller)
             if former != caller:
                 self._drop(former, request.call_id)
@@ -97,6 +112,11 @@ class LLMGateway:
         if task is None:
             task = self._calls[request.call_id] = self._flights.join(request)
         return await asyncio.shield(task)
+
+    def _refuse(self, caller: str, call_id: str, epoch: int, newest: int) -> None:
+        message = f"the execution was taken over (epoch {newest}; the call is of {epoch})"
+        self._answered.setdefault(caller, {})[call_id] = CallFailure(FailureKind.INTERNAL, message)
+        self._news.setdefault(caller, asyncio.Event()).set()
 
     async def acknowledge(self, caller: str, call_ids: Sequence[str]) -> None:
         """Forget the caller's answers that are journalled, and its calls that it does not wait for any longer."""
@@ -199,11 +219,16 @@ class LLMGatewayPool:
         names = list(self._by_incarnation)
         return names[crc32(name.encode()) % len(names)] if names else ""
 
-    def send(self, caller: str, requests: Sequence[MessageRequest], incarnation: str) -> None:
+    def fence(self, execution: str, epoch: int) -> None:
+        """Tell every gateway which epoch's calls it may still make."""
+        for gateway in self._gateways:
+            gateway.fence.remote(execution, epoch)
+
+    def send(self, caller: str, requests: Sequence[MessageRequest], incarnation: str, epoch: int) -> None:
         """Hand calls over to that gateway; one that died in between is told by `collect`."""
         gateway = self._by_incarnation.get(incarnation)
         if gateway is not None:
-            gateway.submit.remote(caller, list(requests), incarnation)
+            gateway.submit.remote(caller, list(requests), incarnation, epoch)
 
     def collect(self, caller: str, incarnation: str) -> ray.ObjectRef[dict[str, Answer] | None] | None:
         """Return a reference to the caller's next answers from that gateway; None if it is not known to live."""

@@ -10,12 +10,14 @@ import contextlib
 import logging
 import os
 import secrets
+import select
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,12 @@ class SessionError(MgeRayError):
 
 
 @contextlib.contextmanager
-def local_session(*, num_cpus: int | None = None) -> Iterator[str]:
-    """Start a Ray of our own for the length of the block; yields the mark that its processes carry."""
+def local_session(*, num_cpus: int | None = None, on_lost: Callable[[], None] | None = None) -> Iterator[str]:
+    """Start a Ray of our own for the length of the block; yields the mark that its processes carry.
+
+    `on_lost` is called, in a thread, when its head process dies before that: Ray itself would wait for a minute and
+    then end this process without a word that helps.
+    """
     mark = secrets.token_hex(8)
     folder = tempfile.mkdtemp(prefix="mge-ray-")
     saved = dict(os.environ)
@@ -66,13 +72,46 @@ def local_session(*, num_cpus: int | None = None) -> Iterator[str]:
     _reread_authentication()
     try:
         _init(address="local", num_cpus=num_cpus, object_store_memory=OBJECT_STORE_BYTES, _temp_dir=folder)
-        yield mark
+        with _watched_head(on_lost) if on_lost else contextlib.nullcontext():
+            yield mark
     finally:
         _shutdown()
         _dismiss(guard)
         shutil.rmtree(folder, ignore_errors=True)
         os.environ.clear()
         os.environ.update(saved)
+
+
+@contextlib.contextmanager
+def _watched_head(on_lost: Callable[[], None]) -> Iterator[None]:
+    """Call `on_lost` if the head process of this process's Ray dies within the block."""
+    head = os.pidfd_open(_head_pid())
+    done, leave = os.pipe()
+
+    def watch() -> None:
+        ready, _, _ = select.select([head, done], [], [])
+        if done not in ready:
+            on_lost()
+
+    watcher = threading.Thread(target=watch, name="mge-ray-head", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        os.close(leave)
+        watcher.join()
+        os.close(head)
+        os.close(done)
+
+
+def _head_pid() -> int:
+    """Return the id of the one child of this process that is a Ray head."""
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"/gcs_server\0" in (process / "cmdline").read_bytes():
+                return int(process.name)
+    raise SessionError("the local Ray has no head process: it died as it started")
 
 
 @contextlib.contextmanager

@@ -48,6 +48,9 @@ class AsyncWork:
         """Return nothing: there is no gateway here."""
         return ""
 
+    def fence(self, epoch: int) -> None:
+        """Do nothing: what is in flight here ends with this process."""
+
     def submit(self, command: WorkCommand) -> None:
         """Begin; the outcome arrives through `wait_any`."""
         if isinstance(command, Generate):

@@ -132,6 +132,10 @@ class Work(Protocol):
         """Return the incarnation of the gateway that will be asked; empty where there is none."""
         ...
 
+    def fence(self, epoch: int) -> None:
+        """Act in this epoch from now on; whatever outlives its callers refuses those of older ones."""
+        ...
+
     def submit(self, command: WorkCommand) -> None:
         """Begin; the outcome arrives through `wait_any`."""
         ...

@@ -16,12 +16,16 @@ class ReplayError(MgeRayError):
 
 
 def replay(execution_id: UUID, plan: Masterplan, events: Iterable[Event]) -> ExecutionMachine:
-    """Return the machine that `events` lead to; raise ReplayError naming the first event that cannot have happened."""
+    """Return the machine that `events` lead to; raise ReplayError naming the first event that cannot have happened.
+
+    Whatever a damaged journal makes the machine do is such an error: one execution must not take others with it.
+    """
     machine = ExecutionMachine(execution_id, plan)
     for seq, event in enumerate(events, start=1):
         try:
             machine.handle(event)
-        except MgeRayError as error:
+        except Exception as error:
             where = f"execution {execution_id}: event {seq} ({event.kind})"
-            raise ReplayError(f"{where} cannot be replayed: {error}") from error
+            said = str(error) if isinstance(error, MgeRayError) else f"{type(error).__name__}: {error}"
+            raise ReplayError(f"{where} cannot be replayed: {said}") from error
     return machine

@@ -169,6 +169,7 @@ class WaveExecutor:
         Raises JournalUnavailableError when the journal stays away for too long, StaleEpochError when another process
         has taken over; nothing is bought after either.
         """
+        run.work.fence(run.epoch)
         next_renewal = next_heartbeat = self.clock.now()
         while True:
             now = self.clock.now()

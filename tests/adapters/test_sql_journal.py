@@ -475,21 +475,3 @@ class TestUrls:
     def test_a_shown_url_has_no_password(self):
         shown = shown_url("postgresql://u:se%40cret@h/d?password=secret&sslpassword=secret")
         assert shown == "postgresql://u:***@h/d"
-
-
-@pytest.fixture
-def tiny_disk(tmp_path):
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    try:
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder],  # noqa: S607
-            capture_output=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        pytest.skip("there is no mount here")
-    if mounted.returncode:
-        pytest.skip("this user may not mount a small disk")
-    yield folder
-    subprocess.run(["umount", folder], check=True)  # noqa: S607

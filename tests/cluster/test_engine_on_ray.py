@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -32,8 +33,12 @@ def test_a_plan_becomes_accepted_code_and_a_report(engine):
 
 def test_a_killed_coordinator_replays_to_an_equal_state_and_buys_nothing_twice(engine):
     plan = numbered_plan("killed", 24, 2)
+    damaged_id = engine.start(numbered_plan("plain", 4, 1), max_concurrency=1)
+    engine.call("pause", damaged_id)
+    engine.until(damaged_id, lambda state: not state.atoms_in_flight)
     execution_id = engine.start(plan)
     engine.until(execution_id, lambda state: state.atoms_succeeded >= 3 and state.atoms_in_flight)
+    damage(engine.config.db_url, damaged_id)
     handled, snapshot = engine.call("snapshot", execution_id)
     pid = engine.call("pid")
     os.kill(pid, signal.SIGKILL)
@@ -47,6 +52,19 @@ def test_a_killed_coordinator_replays_to_an_equal_state_and_buys_nothing_twice(e
     assert bought == {f"killed{number}": 1 for number in range(24)}
     stored = load_execution(engine.config.db_url, execution_id)
     assert (stored.state.atoms_succeeded, stored.control_address) == (24, f"engine:{engine.config.engine_id}")
+    aside = load_execution(engine.config.db_url, damaged_id)
+    assert (aside.set_aside, aside.control_address) == (True, None), "set aside alone; the other one went on"
+    assert "cannot be replayed" in aside.reason
+
+
+def damage(url, execution_id):
+    """Exchange an execution's first two events: nothing can be leased before it has started."""
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        for before, after in ((1, -1), (2, 1), (-1, 2)):
+            connection.execute(
+                "UPDATE events SET seq = ? WHERE execution_id = ? AND seq = ?", (after, str(execution_id), before)
+            )
+    connection.close()
 
 
 def test_a_killed_gateway_costs_unknown_spend_and_no_atom(engine):
@@ -127,6 +145,19 @@ def test_an_atom_times_out_while_its_check_runs(engine):
     execution_id = engine.start(numbered_plan("timeout", 1, 1, test_body="time.sleep(20)"), atom_timeout_s=3.0)
     assert engine.call("wait", execution_id).status is ExecutionStatus.FAILED
     assert "3 s in flight" in engine.call("atom", execution_id, "timeout0").cause
+
+
+def test_an_engine_of_other_code_that_executes_something_is_told_and_not_replaced(engine, monkeypatch):
+    from mge_ray.cluster import engine as module  # noqa: PLC0415
+    from mge_ray.cluster.session import SessionError  # noqa: PLC0415
+
+    execution_id = engine.start(numbered_plan("plain", 4, 4), max_concurrency=1)
+    pid = engine.call("pid")
+    monkeypatch.setattr(module, "code_version", lambda: "0.0+newer")
+    with pytest.raises(SessionError, match=f"executes {execution_id}; this program is 0.0\\+newer; let its executions"):
+        module.open_engine(engine.config)
+    assert engine.call("wait", execution_id).status is ExecutionStatus.COMPLETED
+    assert engine.call("pid") == pid
 
 
 def test_an_engine_with_other_settings_is_refused(engine):

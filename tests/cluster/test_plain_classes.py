@@ -29,7 +29,7 @@ from mge_ray.cluster.session import CONTROLLER, GATEWAY, NAMESPACE
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.errors import EngineUnavailableError, StateConflictError, UnknownExecutionError
 from mge_ray.domain.events import ExecutionStarted
-from mge_ray.domain.generation import CallFailure, FailureKind, Generation
+from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation
 from mge_ray.domain.lease import Lease
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.state import ExecutionStatus
@@ -88,11 +88,11 @@ async def test_leases_are_refused_while_no_gateway_lives(engine):
 async def test_a_gateway_makes_a_call_once_however_often_it_is_asked(engine, gateway):
     before = engine.stats()["atoms"].get("plain0", {"requests": 0})["requests"]
     me = await gateway.incarnation()
-    await gateway.submit("me", [request_for("plain0", "c1"), request_for("plain0", "c1")], me)
-    await gateway.submit("me", [request_for("plain0", "c1")], me)
+    await gateway.submit("me", [request_for("plain0", "c1"), request_for("plain0", "c1")], me, 1)
+    await gateway.submit("me", [request_for("plain0", "c1")], me, 1)
     first = await gateway.collect("me", 20.0, me)
     assert isinstance(first["c1"], Generation)
-    await gateway.submit("another life of me", [request_for("plain0", "c1")], me)
+    await gateway.submit("another life of me", [request_for("plain0", "c1")], me, 1)
     assert await gateway.collect("another life of me", 20.0, me) == first
     assert await gateway.generate(request_for("plain0", "c1")) == first["c1"]
     assert engine.stats()["atoms"]["plain0"]["requests"] == before + 1
@@ -108,21 +108,34 @@ async def test_a_gateway_makes_a_call_once_however_often_it_is_asked(engine, gat
 
 async def test_a_gateway_forgets_a_call_that_was_given_up(engine, gateway):
     me = await gateway.incarnation()
-    await gateway.submit("me", [request_for("plain0", "given up")], me)
+    await gateway.submit("me", [request_for("plain0", "given up")], me, 1)
     await asyncio.sleep(0.05)
     await gateway.acknowledge("me", ["given up"])
     assert (await gateway.held(), await gateway.collect("me", 0.6, me)) == (0, {})
 
 
 async def test_a_gateway_makes_no_call_that_was_meant_for_its_former_life(engine, gateway):
-    await gateway.submit("me", [request_for("plain0", "former")], "a former life")
+    await gateway.submit("me", [request_for("plain0", "former")], "a former life", 1)
     assert await gateway.collect("me", 1.0, "a former life") is None
     assert await gateway.held() == 0
 
 
+async def test_a_gateway_refuses_calls_of_a_former_owner_and_tells_it(engine, gateway):
+    me = await gateway.incarnation()
+    await gateway.fence("execution", 3)
+    await gateway.fence("execution", 2)
+    former, now = request_for("plain0", "execution:plain0:1:1"), request_for("plain0", "execution:plain0:1:2")
+    await gateway.submit("former", [former], me, 2)
+    (refused,) = (await gateway.collect("former", 5.0, me)).values()
+    assert (refused.billing, "taken over" in refused.message) == (Billing.NOT_BILLED, True)
+    assert await gateway.held() == 0
+    await gateway.submit("owner", [now], me, 3)
+    assert isinstance((await gateway.collect("owner", 20.0, me))[now.call_id], Generation)
+
+
 async def test_an_acknowledged_answer_is_not_delivered(engine, gateway):
     me = await gateway.incarnation()
-    await gateway.submit("me", [request_for("plain0", "twice")], me)
+    await gateway.submit("me", [request_for("plain0", "twice")], me, 1)
     assert isinstance(await gateway.generate(request_for("plain0", "twice")), Generation)
     await gateway.acknowledge("me", ["twice"])
     assert await gateway.collect("me", 0.05, me) == {}
@@ -146,7 +159,7 @@ async def test_the_pool_is_a_client_that_quotes(engine):
     answer = await pool.generate(atom, [], call=call)
     assert "return 0" in (answer.code or "")
     nowhere = LLMGatewayPool([gateway], engine.config)
-    nowhere.send("me", [], "another")
+    nowhere.send("me", [], "another", 1)
     assert nowhere.collect("me", "another") is None
     unpriced = request_for("plain0", "x")
     assert nowhere.quote_usd(MessageRequest(**{**_fields(unpriced), "model": "unheard-of"})) == 0.0
@@ -303,10 +316,10 @@ class BrokenLine:
     def __getattr__(self, name: str):
         return getattr(self._pool, name)
 
-    def send(self, caller, requests, incarnation):
+    def send(self, caller, requests, incarnation, epoch):
         self.sent.append([request.call_id for request in requests])
         if len(self.sent) > 1:
-            self._pool.send(caller, requests, incarnation)
+            self._pool.send(caller, requests, incarnation, epoch)
 
     def collect(self, caller, incarnation):
         self.collected += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sqlite3
 import time
 import uuid
 
@@ -160,6 +161,32 @@ def test_list_and_status_need_no_ray_and_tell_an_interrupted_run(cli, starter, t
     assert "pending" in cli("status", str(execution_id), "--atom", "describe").out
     assert cli("status", str(execution_id), "--atom", "nobody").code == 2
     assert [one["execution_id"] for one in cli("list", "--json").json] == [str(execution_id)]
+
+
+def test_an_execution_that_cannot_be_replayed_is_shown_with_its_reason_and_hides_no_other(cli, starter, tmp_path):
+    plan = load_plan(starter / "plan.yaml")
+    bad, good = (write_execution(tmp_path, plan, at=time.time() - 3600, attempts=1) for _ in range(2))
+    with sqlite3.connect(tmp_path / ".mge" / "journal.db") as connection:
+        connection.execute("UPDATE events SET version = 99 WHERE execution_id = ? AND seq = 2", (bad,))
+    connection.close()
+
+    async def set_aside() -> None:
+        journal = SqlJournal(default_url(tmp_path))
+        await journal.set_aside(uuid.UUID(bad), "event version 99")
+        journal.close()
+
+    asyncio.run(set_aside())
+    told = cli("status", bad)
+    assert (told.code, "set aside: event version 99 is not 1" in told.out) == (2, True), told
+    assert f"mge-ray resume {bad[:8]}" in told.out
+    assert "event version 99" in cli("status", bad, "--json").json["unreadable"]
+    listed = {one["execution_id"]: one for one in cli("list", "--json").json}
+    assert [(listed[one]["set_aside"], listed[one]["interrupted"]) for one in (bad, good)] == [
+        (True, False),
+        (False, True),
+    ]
+    assert "set aside (see `status`)" in cli("list").out
+    assert cli("status", good).code == 0
 
 
 def test_report_makes_a_page_and_data_of_any_execution(cli, starter, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import mge_ray
 from mge_ray.adapters.journal import default_url, list_executions
 from mge_ray.cli.simulate import configuration, server
 
@@ -80,13 +82,22 @@ def run(folder: Path, environment: dict[str, str], *options: str) -> subprocess.
     )
 
 
+def other_code(folder: Path) -> None:
+    """Put a newer mge_ray where programs and workers that start in the folder find it first."""
+    shutil.copytree(Path(mge_ray.__file__).parent, folder / "mge_ray")
+    with (folder / "mge_ray" / "__init__.py").open("a") as module:
+        module.write("\n# newer\n")
+
+
 def test_runs_share_a_cluster_s_engine_one_after_the_other(starter, cluster):
-    """The first run to end leaves the engine to the next, which brings the same settings."""
+    """The first run to end leaves the engine to the next, which brings the same settings; other code replaces it."""
     answers = starter / "answers.json"
     with server(configuration([f"--answers={answers}", "--latency=fixed:0.2"])) as url:
         environment = cluster | {"ANTHROPIC_BASE_URL": url}
         first, second = (run(starter.parent, environment, "--out", f"out/{name}") for name in ("first", "second"))
-    for done in (first, second):
+        other_code(starter.parent)
+        third = run(starter.parent, environment, "--out", "out/third")
+    for done in (first, second, third):
         assert done.returncode == 0, done.stdout + done.stderr
         report = json.loads(done.stdout)
         assert (report["status"], report["precision_percent"], report["simulated"]) == ("completed", 100.0, False)

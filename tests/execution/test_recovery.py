@@ -52,6 +52,11 @@ def test_the_first_event_that_cannot_have_happened_is_named(event, why):
         replay(EXECUTION_ID, plan("a"), [e.ExecutionStarted(1.0, settings()), event])
 
 
+def test_whatever_a_damaged_journal_does_to_the_machine_is_said_of_that_execution():
+    with pytest.raises(ReplayError, match="event 1 \\(execution_started\\) cannot be replayed: AttributeError"):
+        replay(EXECUTION_ID, plan("a"), [e.ExecutionStarted(1.0, None)])
+
+
 def test_an_event_with_an_impossible_amount_cannot_be_replayed():
     run = driven("a")
     run.call("a")

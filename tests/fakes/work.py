@@ -19,6 +19,7 @@ class InstantWork:
     clock: ManualClock
     answers: list[Generation | CallFailure] = field(default_factory=list)
     delay: int = 0
+    epoch: int = 0
     submitted: list[WorkCommand] = field(default_factory=list)
     timeouts_s: list[float] = field(default_factory=list)
     _coming: list[tuple[int, Event]] = field(default_factory=list)
@@ -30,6 +31,10 @@ class InstantWork:
     def gateway_for(self, atom_id: str) -> str:
         """Name the one gateway there is."""
         return "g1"
+
+    def fence(self, epoch: int) -> None:
+        """Keep the epoch."""
+        self.epoch = epoch
 
     def submit(self, command: WorkCommand) -> None:
         """Keep the command, and let its event come."""

@@ -245,6 +245,9 @@ class WorldWork:
         """Return any gateway that lives."""
         return self._world.draw.choice(self._world.live_gateways())
 
+    def fence(self, epoch: int) -> None:
+        """Do nothing: the dead do not call."""
+
     def submit(self, command: WorkCommand) -> None:
         """Begin."""
         self._world.maybe_crash()

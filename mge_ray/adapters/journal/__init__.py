@@ -20,6 +20,7 @@ from mge_ray.adapters.journal.requests import (
 )
 from mge_ray.adapters.journal.reuse_store import KeptOfPlan, SqlReuseStore, clear_kept, kept_by_plan
 from mge_ray.adapters.journal.sql_journal import SqlJournal
+from mge_ray.adapters.journal.upkeep import Pruned, UpkeepError, back_up, prune, restore
 from mge_ray.adapters.journal.urls import JournalUrlError, default_url, normalise_url, shown_url
 
 __all__ = [
@@ -28,12 +29,15 @@ __all__ = [
     "JournalUrlError",
     "KeptOfPlan",
     "NoDatabaseError",
+    "Pruned",
     "SchemaError",
     "SqlJournal",
     "SqlReuseStore",
     "Standing",
     "StoredExecution",
     "UnreadableJournalError",
+    "UpkeepError",
+    "back_up",
     "clear_kept",
     "default_url",
     "kept_by_plan",
@@ -44,8 +48,10 @@ __all__ = [
     "move_request",
     "normalise_url",
     "open_requests",
+    "prune",
     "put_request",
     "read_request",
+    "restore",
     "shown_url",
     "upgrade",
 ]

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from sqlalchemy import Row, bindparam, select
 
 from mge_ray.adapters.journal.database import reading
+from mge_ray.adapters.journal.tables import SET_ASIDE, executions
 from mge_ray.adapters.journal.tables import events as event_table
-from mge_ray.adapters.journal.tables import executions
 from mge_ray.adapters.journal.urls import shown_url
 from mge_ray.domain.errors import MgeRayError, UnknownExecutionError
 from mge_ray.domain.events import Event, ExecutionSettings, decode
@@ -83,8 +83,15 @@ class StoredExecution:
         return f"{self.owner_host}:{self.owner_pid}"
 
     @property
+    def set_aside(self) -> bool:
+        """Whether its journal could not be replayed when somebody wanted to go on with it; `reason` says why."""
+        return self.reason.startswith(SET_ASIDE)
+
+    @property
     def has_work(self) -> bool:
         """Whether somebody should be driving it: it runs, or waits for what is in flight."""
+        if self.set_aside:
+            return False
         runs = self.status in {ExecutionStatus.PENDING, ExecutionStatus.RUNNING}
         return runs or (self.status is ExecutionStatus.PAUSED and self.state.atoms_in_flight > 0)
 
@@ -95,7 +102,7 @@ class StoredExecution:
     def interrupted(self, now: float) -> bool:
         """Return whether it should be running although its owner is silent: it waits for a resume."""
         should_run = self.status in {ExecutionStatus.PENDING, ExecutionStatus.RUNNING}
-        return should_run and now - self.heartbeat_at > HEARTBEAT_TIMEOUT_S
+        return should_run and not self.set_aside and now - self.heartbeat_at > HEARTBEAT_TIMEOUT_S
 
 
 def list_executions(url: str, limit: int = 50) -> list[StoredExecution]:

@@ -16,8 +16,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Update, bindparam, delete, insert, select, update
 
 from mge_ray.adapters.journal.group_writer import GroupWriter, Outcome, Request
+from mge_ray.adapters.journal.tables import SET_ASIDE, executions
 from mge_ray.adapters.journal.tables import events as event_table
-from mge_ray.adapters.journal.tables import executions
 from mge_ray.adapters.journal.urls import locate
 from mge_ray.domain.errors import MgeRayError, StateConflictError, UnknownExecutionError
 from mge_ray.domain.events import EVENT_VERSION, Event, ExecutionSettings, encode
@@ -45,6 +45,7 @@ _EXISTS = select(executions.c.epoch).where(_id == bindparam("the_execution"))
 _OF_EPOCH = update(executions).where(_id == bindparam("the_execution"), executions.c.epoch == bindparam("the_epoch"))
 _HEARTBEAT = _OF_EPOCH.values(heartbeat_at=bindparam("heartbeat_at"))
 _SET_ADDRESS = _OF_EPOCH.values(control_address=bindparam("control_address"))
+_SET_REASON = _OF_EPOCH.values(reason=bindparam("reason"))
 _SET_OPTIONS = _OF_EPOCH.values(run_options=bindparam("run_options"))
 
 
@@ -65,13 +66,15 @@ class SqlJournal(Journal):
     """The journal in a SQL database. The file, its folder and the tables are made by the first write.
 
     `url` is what `normalise_url` accepts. Every method may be called from any event loop; `close` from anywhere.
+    `control_address` is written with each epoch: an owner that dies right after it is found by its next life.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time, control_address: str | None = None) -> None:
         location = locate(url)
         self.url = location.text
         self._clock = clock
         self._owner = {"owner_host": socket.gethostname(), "owner_pid": os.getpid()}
+        self._control_address = control_address
         self._writer = GroupWriter(location, self._apply, self._committed)
         # Where executions stood before a commit whose end is not known: a commit can fail after it was carried out.
         self._unconfirmed: dict[str, tuple[int, int]] = {}
@@ -92,7 +95,7 @@ class SqlJournal(Journal):
             "created_at": now,
             "heartbeat_at": now,
             "last_seq": 0,
-            "control_address": None,
+            "control_address": self._control_address,
             "out_dir": out_dir,
             **_state_columns(_initial_state(execution_id, plan, settings)),
             **self._owner,
@@ -102,7 +105,7 @@ class SqlJournal(Journal):
     async def take_over(self, execution_id: UUID) -> int:
         """Return a new epoch and become the owner; appends of older epochs raise StaleEpochError from now on."""
         the_id, now = str(execution_id), self._clock()
-        values = {"heartbeat_at": now, "control_address": None, **self._owner}
+        values = {"heartbeat_at": now, "control_address": self._control_address, **self._owner}
         return await self._writer.write(_Act(lambda connection: _take_over(connection, the_id, values)))
 
     async def append(self, execution_id: UUID, epoch: int, events: Sequence[Event], state: ExecutionState) -> None:
@@ -137,6 +140,12 @@ class SqlJournal(Journal):
     async def set_run_options(self, execution_id: UUID, epoch: int, options: str) -> None:
         """Keep what the run was told (JSON), for whoever resumes it."""
         await self._write_of_epoch(_SET_OPTIONS, execution_id, epoch, run_options=options)
+
+    async def set_aside(self, execution_id: UUID, why: str) -> None:
+        """Say that the execution's journal leads nowhere: nobody has it until it is resumed. Its events are kept."""
+        epoch = await self.take_over(execution_id)
+        await self.set_control_address(execution_id, epoch, None)
+        await self._write_of_epoch(_SET_REASON, execution_id, epoch, reason=_storable(f"{SET_ASIDE}{why}"))
 
     def close(self) -> None:
         """Write what waits, then let go of the database. Closing twice changes nothing."""

@@ -7,6 +7,8 @@ from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, 
 # The database's schema, oldest first. A database at a revision that is not listed was made by a newer version.
 REVISIONS = ("0001", "0002", "0003")
 VERSION_TABLE = "mge_ray_schema_version"
+SET_ASIDE = "set aside: "
+"""Begins the reason of an execution whose journal cannot be replayed."""
 
 metadata = MetaData(
     naming_convention={
