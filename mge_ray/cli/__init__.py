@@ -10,7 +10,22 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from mge_ray.cli import atomize, check, control, doctor, edit, init, plan, report, resume, run, schema, simulate, status
+from mge_ray.cli import (
+    atomize,
+    budget,
+    check,
+    control,
+    doctor,
+    edit,
+    init,
+    plan,
+    report,
+    resume,
+    run,
+    schema,
+    simulate,
+    status,
+)
 from mge_ray.cli.exits import BAD_INPUT, STOPPED_EARLY
 from mge_ray.domain.errors import EngineUnavailableError, MgeRayError
 
@@ -23,7 +38,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (run, resume, control, edit, status, report, plan, atomize, check, init, simulate, schema, doctor):
+for module in (
+    run,
+    resume,
+    control,
+    budget,
+    edit,
+    status,
+    report,
+    plan,
+    atomize,
+    check,
+    init,
+    simulate,
+    schema,
+    doctor,
+):
     module.register(app)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -183,6 +183,8 @@ class RayWork:
         kept = self._quoted.get(command.atom_id)
         if kept is None or kept.call_id != command.call_id:
             kept = self._quoted[command.atom_id] = self._request(command)
+        if kept.max_tokens != command.settings.max_tokens:  # all that may change while it waits
+            kept = self._quoted[command.atom_id] = replace(kept, max_tokens=command.settings.max_tokens)
         return kept
 
     def _request(self, command: Generate) -> MessageRequest:

@@ -59,6 +59,7 @@ class RequestDesk:
             "pause": service.pause_execution,
             "cancel": service.cancel_execution,
             "approve": service.approve_atom,
+            "budget": service.set_budget,
         }
         await verbs[request.verb](execution_id, **arguments)
 

@@ -59,7 +59,9 @@ class AtomRecord:
     that was accepted then. `waits_for` is the dependency that is open again, `rechecks` the indices of attempts whose
     code is checked again because such a dependency has new code, the one in hand first.
     `attempts_before` are those that do not count against the limit any more: a person granted new ones, or wrote some.
-    `waived` says that its code is used although it failed.
+    `waived` says that its code is used although it failed. `cut_short` says that an answer was longer than what others
+    had needed, so that the policy's own max_tokens holds from now on. `granted_from_usd` is what it had cost when a
+    person granted new attempts, and its own budget with them; `closed_usd` what it had cost at its end.
     """
 
     atom_id: str
@@ -91,6 +93,9 @@ class AtomRecord:
     calls_set_aside: int = 0
     approval: Approval | None = None
     waived: bool = False
+    cut_short: bool = False
+    granted_from_usd: float = 0.0
+    closed_usd: float = 0.0
 
     @property
     def attempt_of_round(self) -> int:
@@ -101,6 +106,11 @@ class AtomRecord:
     def calls_failed(self) -> int:
         """How many calls came to nothing; tells the calls of one attempt apart."""
         return self.transport_errors + self.calls_set_aside
+
+    @property
+    def committed_usd(self) -> float:
+        """What its calls have cost, or may have, since a person last granted attempts."""
+        return max(0.0, self.cost_usd + self.unknown_usd - self.granted_from_usd)
 
     @property
     def approved(self) -> Approval | None:

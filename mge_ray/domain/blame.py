@@ -36,6 +36,7 @@ class Blame(ExecutionRecord):
     def _send_back(self, record: AtomRecord, verdict: ValidationResult) -> None:
         """Open an accepted atom again, with what failed elsewhere as feedback; its code holds until a better one."""
         self.ended[AtomStatus.SUCCEEDED] -= 1
+        self._count_cost(record, ended=False)
         self.retried_atoms -= len(record.attempts) > 1
         self.open_in_wave += 1
         record.attempts[-1] = replace(record.attempts[-1], verdict=verdict)

@@ -109,6 +109,7 @@ class Control(WaveProgress):
         self.attempts_made += 1
         record.status, record.code, record.cause = AtomStatus.SUCCEEDED, event.code, ""
         self.ended[AtomStatus.SUCCEEDED] += 1
+        self._count_cost(record, ended=True)
         self.retried_atoms += len(record.attempts) > 1
         self._stand_in(record.wave_id, event.at)
         return []
@@ -142,11 +143,13 @@ class Control(WaveProgress):
         record.attempt, record.attempts_before = len(record.attempts) + 1, len(record.attempts)
         record.calls_set_aside += 1  # an answer whose check took too long has made no attempt: its id is not used again
         record.tries, record.workers_lost, record.active_s, record.answer = 1, 0, 0.0, None
+        record.granted_from_usd = record.cost_usd + record.unknown_usd
         record.status, record.code, record.cause = AtomStatus.PENDING, None, ""
 
     def _reopen(self, record: AtomRecord) -> None:
         """Take an ended atom out of the counts."""
         self.ended[record.status] -= 1
+        self._count_cost(record, ended=False)
         self.retried_atoms -= len(record.attempts) > 1
         self.waived_atoms -= record.waived
         record.waived = False

@@ -73,6 +73,7 @@ class WaveProgress(Blame):
     def _close(self, record: AtomRecord, status: AtomStatus, cause: str) -> None:
         record.status, record.cause, record.rechecks = status, cause, []
         self.ended[status] += 1
+        self._count_cost(record, ended=True)
         if record.wave_id == self.current_wave or record.reopened:
             self.open_in_wave -= 1
 

@@ -14,6 +14,7 @@ from mge_ray.domain.commands import Notice
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.errors import MgeRayError, StateConflictError, UnknownExecutionError
 from mge_ray.domain.events import (
+    BudgetRaised,
     CancelRequested,
     CodeEdited,
     CoordinatorRestarted,
@@ -81,16 +82,22 @@ class ExecutionServiceV2:
         execution_id: UUID | None = None,
         watch: Watch | None = None,
     ) -> UUID:
-        """Start executing a checked plan; return the execution's id once its start is journalled."""
+        """Start executing a checked plan; return the execution's id once its start is journalled.
+
+        Raises BudgetError, and nothing has begun, for a budget that not one call fits into.
+        """
         settings = settings or self.wave_executor.settings()
-        self._check_budget(settings)
+        self._expect_quotes(settings.budget_usd, settings.atom_budget_usd)
         execution_id = execution_id or uuid4()
         machine = ExecutionMachine(execution_id, plan)
         run = self.wave_executor.new_run(machine, settings)
         run.watch = watch
+        run.feed([ExecutionStarted(self._now(), settings)])
+        if settings.budget_usd is not None or settings.atom_budget_usd is not None:
+            run.expect_affordable()
         run.epoch = await self.wave_executor.journal.create(execution_id, plan, settings)
         self._runs[execution_id] = run
-        started = run.request(ExecutionStarted(self._now(), settings))
+        started = run.durable()
         self._drive(execution_id)
         await self._done(execution_id, started)
         return execution_id
@@ -190,6 +197,13 @@ class ExecutionServiceV2:
         run = self._run(execution_id)
         event = approval(run.machine, atom_id, at=self._now(), by=by, note=note, despite_failures=despite_failures)
         await self._send(execution_id, event)
+        return self._view(run)
+
+    async def set_budget(self, execution_id: UUID, limit_usd: float, *, by: str, reason: str) -> ExecutionState:
+        """Set another limit, not below what is committed; journalled with who and why. A paused one stays paused."""
+        run = self._run(execution_id)
+        self._expect_quotes(limit_usd)
+        await self._send(execution_id, BudgetRaised(self._now(), limit_usd, by, reason))
         return self._view(run)
 
     async def wait(self, execution_id: UUID) -> ExecutionState:
@@ -305,7 +319,7 @@ class ExecutionServiceV2:
         finally:
             await leases.release(Pool.EXECUTE, lease_ids)
 
-    def _check_budget(self, settings: ExecutionSettings) -> None:
+    def _expect_quotes(self, *limits_usd: float | None) -> None:
         client = self.wave_executor.retry_orchestrator.llm_client
-        if settings.budget_usd is not None and not isinstance(client, QuotesCalls):
+        if any(limit is not None for limit in limits_usd) and not isinstance(client, QuotesCalls):
             raise StateConflictError("a budget needs a client that can quote calls (max_cost_usd); this one cannot")

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mge_ray.domain.commands import Command, Notice
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.cost import NANO, to_nano
-from mge_ray.domain.errors import IllegalTransitionError
+from mge_ray.domain.errors import BudgetError, IllegalTransitionError
 from mge_ray.domain.events import Event
 from mge_ray.domain.machine import ExecutionMachine
+from mge_ray.domain.retry import AttemptSettings
 from mge_ray.execution.ports import Metrics, Work
 
 
 class Offer(NamedTuple):
     """What an atom's next call needs: a lease, and the most it can bill (US dollars). `call` tells calls apart."""
 
-    call: tuple[int, int]
+    call: tuple[int, int, AttemptSettings]
     lease_id: str
     usd: float
 
@@ -49,7 +50,7 @@ class ExecutionRun:
     def offer(self, atom_id: str) -> Offer:
         """Return what the atom's next call needs; quoted once, however many turns it waits."""
         record = self.machine.atoms[atom_id]
-        call = (record.attempt, record.transport_errors)
+        call = (record.attempt, record.transport_errors, self.machine.asking(atom_id))
         known = self.offers.get(atom_id)
         if known is None or known.call != call:
             command = self.machine.preview(atom_id)
@@ -58,6 +59,31 @@ class ExecutionRun:
             known = self.offers[atom_id] = Offer(call, lease.id, usd)
         return known
 
+    def expect_affordable(self) -> None:
+        """Raise BudgetError, saying what one call may cost, if none of the first wave's fits the budget or an atom's.
+
+        Raises UnknownPriceError if a model that may be asked has no price.
+        """
+        machine, cheapest = self.machine, 0.0
+        self._expect_price_of_last_attempt()
+        for atom_id in machine.plan.waves[0].atom_ids:
+            usd = self.offer(atom_id).usd
+            if machine.money.fits(usd) and machine.fits_atom(atom_id, usd):
+                return
+            cheapest = min(cheapest or usd, usd)
+        settings = machine.settings
+        of_atom = settings.atom_budget_usd if settings and machine.money.fits(cheapest) else None
+        what = "the budget" if of_atom is None else "the budget of a single atom"
+        limit = machine.money.limit_usd if of_atom is None else of_atom
+        raise BudgetError(f"{what}, ${limit:g}, is too small: one call alone can cost up to ${cheapest:.4f}")
+
+    def _expect_price_of_last_attempt(self) -> None:
+        settings = self.machine.settings
+        if settings is not None and settings.policy.escalation_model is not None:
+            first = self.machine.preview(self.machine.plan.waves[0].atom_ids[0])
+            last = replace(first.settings, model=settings.policy.escalation_model)
+            self.work.quote_usd(replace(first, settings=last, call_id=f"{first.call_id}:priced"))
+
     def request(self, event: Event) -> asyncio.Future[None]:
         """Hand in an event from outside; the future is done when it is durable, or carries why it was refused.
 
@@ -65,6 +91,12 @@ class ExecutionRun:
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.requests.append((event, future))
+        return future
+
+    def durable(self) -> asyncio.Future[None]:
+        """Return what is done when everything handled so far is durable."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.answered.append(future)
         return future
 
     def try_feed(self, event: Event) -> IllegalTransitionError | None:

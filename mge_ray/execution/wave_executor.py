@@ -7,6 +7,7 @@ port below it differs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
@@ -20,10 +21,12 @@ from mge_ray.domain.commands import (
     Generate,
     Notice,
     Release,
+    SoftLimitReached,
     WaveFinished,
 )
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.events import (
+    AtomBudgetExceeded,
     AtomTimedOut,
     ExecutionSettings,
     ExecutionStarted,
@@ -49,6 +52,7 @@ RENEW_EVERY_S = 5.0
 HEARTBEAT_EVERY_S = 2.0
 JOURNAL_PATIENCE_S = 20.0
 CHECKS_ASKED_FOR_AT_ONCE = 32
+_log = logging.getLogger(__name__)
 
 
 class WaveExecutor:
@@ -204,7 +208,10 @@ class WaveExecutor:
         places = settings.max_concurrency - machine.flying[Pool.GENERATE]
         wanted: dict[str, tuple[str, float]] = {}
         batch_usd, refused_usd = 0.0, 0.0
-        for atom_id in machine.ready(Pool.GENERATE, now=now, limit=places) if places > 0 else ():
+        ready = machine.ready(Pool.GENERATE, now=now, limit=places) if places > 0 else []
+        if _end_the_too_dear(run, ready, now):
+            return  # what is left is looked at in the next turn
+        for atom_id in ready:
             offer = run.offer(atom_id)
             if machine.money.fits(batch_usd + offer.usd):
                 wanted[offer.lease_id] = (atom_id, offer.usd)
@@ -298,6 +305,9 @@ class WaveExecutor:
                 elapsed_s=wave.time_seconds,
                 finished=True,
             )
+        elif isinstance(notice, SoftLimitReached):
+            _log.warning("execution %s: soft limit reached: %s", machine.execution_id, machine.money.describe())
+            run.metrics.soft_limit_reached()
         else:
             state = execution_state(machine)
             run.metrics.execution_finished(
@@ -349,6 +359,15 @@ def _first_unknown(atom: AtomicUnit, known: Mapping[str, AtomicUnit]) -> str | N
             return atom_id
         queue += [further for further in known[atom_id].depends_on if further not in queue]
     return None
+
+
+def _end_the_too_dear(run: ExecutionRun, ready: Sequence[str], now: float) -> bool:
+    """End the atoms whose next call does not fit the limit of a single atom; return whether there were any."""
+    offers = [(atom_id, run.offer(atom_id).usd) for atom_id in ready]
+    too_dear = [AtomBudgetExceeded(now, *offer) for offer in offers if not run.machine.fits_atom(*offer)]
+    for event in too_dear:
+        run.try_feed(event)  # it may have ended with another one that it rests on
+    return bool(too_dear)
 
 
 def _act(run: ExecutionRun) -> None:

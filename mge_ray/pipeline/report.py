@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from mge_ray.domain.attempt import AtomRecord, Attempt
+from mge_ray.domain.cost import BudgetChange
 from mge_ray.domain.generation import Billing
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.progress import execution_state, wave_state
@@ -108,6 +109,26 @@ class TokensReport(BaseModel):
     cache_read: int
 
 
+class MoneyReport(BaseModel):
+    """An execution's money in US dollars, each amount apart; `forecast_usd` is what it will have cost at its end.
+
+    `limit_usd` is None without a hard limit, the forecast where nothing is known. `changes` of the limit were made by
+    people. `answers_cut_short` were longer than what had been asked for to fit more calls into the budget.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    spent_usd: float
+    reserved_usd: float
+    unknown_usd: float
+    limit_usd: float | None
+    forecast_usd: float | None
+    soft_limit_reached: bool
+    atom_budget_usd: float | None
+    answers_cut_short: int
+    changes: tuple[BudgetChange, ...]
+
+
 class ExecutionReport(Totals):
     """One execution. `simulated` figures are no statement about any model's quality.
 
@@ -137,6 +158,7 @@ class ExecutionReport(Totals):
     used_despite_failure: int = 0
     review: tuple[ReviewItem, ...] = ()
     tokens: TokensReport | None = None
+    money: MoneyReport | None = None
     forecast: ForecastReport | None = None
 
 
@@ -170,7 +192,24 @@ def build_report(machine: ExecutionMachine, seen: Observed | None = None) -> Exe
         used_despite_failure=machine.waived_atoms,
         review=review_list(scored(machine)),
         tokens=_tokens(seen) if seen else None,
+        money=money_report(machine),
         forecast=compare(machine, seen),
+    )
+
+
+def money_report(machine: ExecutionMachine) -> MoneyReport:
+    """Return how an execution's money stands."""
+    money, settings = machine.money, machine.settings
+    return MoneyReport(
+        spent_usd=money.spent_usd,
+        reserved_usd=money.reserved_usd,
+        unknown_usd=money.unknown_usd,
+        limit_usd=money.limit_usd,
+        forecast_usd=machine.forecast_usd,
+        soft_limit_reached=money.soft_limit_reached,
+        atom_budget_usd=settings.atom_budget_usd if settings else None,
+        answers_cut_short=machine.answers_cut_short,
+        changes=tuple(machine.budget_changes),
     )
 
 
