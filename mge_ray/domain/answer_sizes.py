@@ -64,6 +64,10 @@ class AnswerSizes:
             for kind in ((model, effort or "", complexity), (model,)):
                 self.kinds.setdefault(kind, Sizes()).observe(tokens)
 
+    def content(self) -> dict[tuple[str, ...], dict[int, int]]:
+        """Return what has been seen, by kind."""
+        return {kind: dict(sizes.buckets) for kind, sizes in self.kinds.items()}
+
     def bound(self, model: str, effort: str | None, complexity: str) -> int | None:
         """Return the tokens that hardly any answer of this kind will exceed, or None where nothing is known yet."""
         narrow, wide = self.kinds.get((model, effort or "", complexity)), self.kinds.get((model,))

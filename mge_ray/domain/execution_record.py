@@ -198,7 +198,7 @@ class ExecutionRecord:
             "by_hand": [self.waived_atoms, self.interventions],
             "money": asdict(self.money),
             "budget": [self.budget_changes.copy(), self.soft_limit_told, self.closed_usd],
-            "sizes": asdict(self.sizes),
+            "sizes": self.sizes.content(),
             "calls_without_answer": dict(self.calls_without_answer),
             "queued": self.queues.content(),
             "counts": [
