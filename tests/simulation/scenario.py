@@ -169,6 +169,8 @@ class Scenario:
             if self.world.chance(0.4):
                 return False
             await self._survive(self._set_another_limit(self.id))
+            if self._failure() is not None:  # the process died of it, or its journal is away
+                return True
         await self._survive(self.service.resume_execution(self.id))
         return True
 
