@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mge_ray.domain.forecast import Forecast
+
 BUCKET_TOKENS = 64
 MOST_TOKENS = 1 << 20
 LEAST_ANSWERS = 8
@@ -16,6 +18,18 @@ MARGIN, MARGIN_UNSURE = 1.5, 2.0
 FLOOR_TOKENS = 256
 STEP_TOKENS = 128
 """Bounds are multiples of it: each change of the bound prices anew what waits."""
+
+
+PLANNED_FLOOR_TOKENS, PLANNED_MARGIN = 512, 4.0
+"""Of the mean that the forecast expects, while no answers are known. A guess: what is cut is asked again."""
+
+
+def planned_bound(forecast: Forecast | None) -> int | None:
+    """Return the tokens that hardly any answer of a plan should exceed by the forecast made at its start."""
+    if forecast is None or forecast.calls.p50 <= 0:
+        return None
+    expected = int(PLANNED_MARGIN * forecast.output_tokens.p50 / forecast.calls.p50)
+    return max(PLANNED_FLOOR_TOKENS, -(-expected // STEP_TOKENS) * STEP_TOKENS)
 
 
 @dataclass(slots=True)

@@ -36,7 +36,7 @@ class BudgetChange:
 class CostGuardrails:
     """One execution's money. `limit_usd` None means no hard limit: spending is still counted.
 
-    `dearest_nano` is the largest reservation of a call that has ended.
+    `dearest_nano` is the most that a call at the start can bill, or the largest reservation of one that has ended.
     """
 
     limit_usd: float | None = None

@@ -43,10 +43,11 @@ class ExecutionSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ExecutionStarted:
-    """The execution exists and may begin."""
+    """The execution exists and may begin. `dearest_call_usd` is the most that one of its first calls can bill."""
 
     at: float
     settings: ExecutionSettings
+    dearest_call_usd: float = 0.0
     kind: Literal["execution_started"] = "execution_started"
 
 

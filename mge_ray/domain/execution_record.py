@@ -11,7 +11,7 @@ from uuid import UUID
 
 from mge_ray.domain import commands as c
 from mge_ray.domain import events as e
-from mge_ray.domain.answer_sizes import AnswerSizes
+from mge_ray.domain.answer_sizes import AnswerSizes, planned_bound
 from mge_ray.domain.attempt import AtomRecord
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.cost import BudgetChange, CostGuardrails, to_nano
@@ -116,7 +116,8 @@ class ExecutionRecord:
     def asking(self, atom_id: str) -> AttemptSettings:
         """Return how the atom's next call asks, or the one in flight has asked.
 
-        `max_tokens` is lowered to what answers have needed where the budget cannot carry as many calls as wanted.
+        `max_tokens` is lowered to what answers have needed, or should by the forecast, where the budget cannot carry as
+        many calls at a time as are wanted.
         """
         record = self._record(atom_id)
         if record.in_flight and record.settings is not None:
@@ -125,6 +126,7 @@ class ExecutionRecord:
         if not policy.learns_max_tokens or record.cut_short or record.cut_answers or not self._budget_is_tight:
             return own
         bound = self.sizes.bound(own.model, own.effort, self.plan.by_id[atom_id].complexity.value)
+        bound = planned_bound(self._settings.forecast) if bound is None else bound
         return own if bound is None or bound >= own.max_tokens else replace(own, max_tokens=bound)
 
     @property

@@ -17,6 +17,7 @@ from mge_ray.domain import commands as c
 from mge_ray.domain import events as e
 from mge_ray.domain.attempt import Answer, AtomRecord, Attempt
 from mge_ray.domain.concurrency import Pool
+from mge_ray.domain.cost import to_nano
 from mge_ray.domain.errors import BudgetError, IllegalTransitionError
 from mge_ray.domain.execution_record import ACCEPTANCE, Outcome
 from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation, Remedy, StopReason
@@ -48,6 +49,7 @@ class ExecutionMachine(Spending):
         return [*outcome, *self._soft_limit()]
 
     def _on_execution_started(self, event: e.ExecutionStarted) -> Outcome:
+        self.money.dearest_nano = to_nano(event.dearest_call_usd)
         self.status = ExecutionStatus.RUNNING
         self.settings = event.settings
         if not self.budget_changes:  # what a person has said already holds

@@ -92,8 +92,8 @@ class ExecutionServiceV2:
         machine = ExecutionMachine(execution_id, plan)
         run = self.wave_executor.new_run(machine, settings)
         run.watch = watch
-        run.feed([ExecutionStarted(self._now(), settings)])
-        if settings.budget_usd is not None or settings.atom_budget_usd is not None:
+        run.feed([self._started(run, settings)])
+        if _has_limit(settings):
             run.expect_affordable()
         run.epoch = await self.wave_executor.journal.create(execution_id, plan, settings)
         self._runs[execution_id] = run
@@ -125,7 +125,7 @@ class ExecutionServiceV2:
         if not machine.status.ended:
             run.epoch = await self.wave_executor.journal.take_over(execution_id)
             if machine.status is ExecutionStatus.PENDING:
-                run.request(ExecutionStarted(self._now(), settings))
+                run.request(self._started(run, settings))
             else:
                 run.request(CoordinatorRestarted(self._now(), tuple(live_gateways)))
             self._drive(execution_id)
@@ -279,6 +279,10 @@ class ExecutionServiceV2:
         status = ExecutionStatus.PAUSED if stopped else state.status
         return state.model_copy(update={"status": status, "reason": trouble})
 
+    def _started(self, run: ExecutionRun, settings: ExecutionSettings) -> ExecutionStarted:
+        dearest_usd = run.dearest_first_call_usd(settings.policy) if _has_limit(settings) else 0.0
+        return ExecutionStarted(self._now(), settings, dearest_usd)
+
     def _drive(self, execution_id: UUID) -> None:
         run = self._runs[execution_id]
         self._tasks[execution_id] = asyncio.create_task(self.wave_executor.drive(run), name=f"drive {execution_id}")
@@ -323,3 +327,7 @@ class ExecutionServiceV2:
         client = self.wave_executor.retry_orchestrator.llm_client
         if any(limit is not None for limit in limits_usd) and not isinstance(client, QuotesCalls):
             raise StateConflictError("a budget needs a client that can quote calls (max_cost_usd); this one cannot")
+
+
+def _has_limit(settings: ExecutionSettings) -> bool:
+    return settings.budget_usd is not None or settings.atom_budget_usd is not None

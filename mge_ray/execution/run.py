@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from mge_ray.domain.commands import Command, Notice
+from mge_ray.domain.commands import Command, Generate, Notice
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.cost import NANO, to_nano
 from mge_ray.domain.errors import BudgetError, IllegalTransitionError
 from mge_ray.domain.events import Event
 from mge_ray.domain.machine import ExecutionMachine
-from mge_ray.domain.retry import AttemptSettings
+from mge_ray.domain.retry import AttemptPolicy, AttemptSettings
 from mge_ray.execution.ports import Metrics, Work
+
+PRICED_AT_THE_START = 8
 
 
 class Offer(NamedTuple):
@@ -60,12 +62,8 @@ class ExecutionRun:
         return known
 
     def expect_affordable(self) -> None:
-        """Raise BudgetError, saying what one call may cost, if none of the first wave's fits the budget or an atom's.
-
-        Raises UnknownPriceError if a model that may be asked has no price.
-        """
+        """Raise BudgetError, saying what one call may cost, if none of the first wave's fits both budgets."""
         machine, cheapest = self.machine, 0.0
-        self._expect_price_of_last_attempt()
         for atom_id in machine.plan.waves[0].atom_ids:
             usd = self.offer(atom_id).usd
             if machine.money.fits(usd) and machine.fits_atom(atom_id, usd):
@@ -77,12 +75,20 @@ class ExecutionRun:
         limit = machine.money.limit_usd if of_atom is None else of_atom
         raise BudgetError(f"{what}, ${limit:g}, is too small: one call alone can cost up to ${cheapest:.4f}")
 
-    def _expect_price_of_last_attempt(self) -> None:
-        settings = self.machine.settings
-        if settings is not None and settings.policy.escalation_model is not None:
-            first = self.machine.preview(self.machine.plan.waves[0].atom_ids[0])
-            last = replace(first.settings, model=settings.policy.escalation_model)
-            self.work.quote_usd(replace(first, settings=last, call_id=f"{first.call_id}:priced"))
+    def dearest_first_call_usd(self, policy: AttemptPolicy) -> float:
+        """Return the most that a call at the start can bill, by some of them, as the policy has them ask.
+
+        Raises UnknownPriceError if a model that may be asked has no price.
+        """
+        plan, quotes = self.machine.plan, []
+        for atom_id in plan.waves[0].atom_ids[:PRICED_AT_THE_START]:
+            settings = policy.settings(1, plan.by_id[atom_id].complexity)
+            command = Generate(atom_id, 1, f"price of {atom_id}", settings)
+            quotes.append(self.work.quote_usd(command))
+        if policy.escalation_model is not None:
+            last = replace(command, call_id="price", settings=replace(settings, model=policy.escalation_model))
+            self.work.quote_usd(last)
+        return max(quotes)
 
     def request(self, event: Event) -> asyncio.Future[None]:
         """Hand in an event from outside; the future is done when it is durable, or carries why it was refused.

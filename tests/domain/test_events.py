@@ -74,6 +74,7 @@ FIELDS = {
     "call_id": texts,
     "lease_id": texts,
     "reserved_usd": positive,
+    "dearest_call_usd": positive,
     "limit_usd": positive,
     "next_call_usd": positive,
     "gateway": texts,
