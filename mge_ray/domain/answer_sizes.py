@@ -11,10 +11,10 @@ from mge_ray.domain.forecast import Forecast
 
 BUCKET_TOKENS = 64
 MOST_TOKENS = 1 << 20
-LEAST_ANSWERS = 8
 SURE_ANSWERS = 20
-MARGIN, MARGIN_UNSURE = 1.5, 2.0
-"""Above the 99th percentile, which is the longest of fewer than a hundred; more while few answers have been seen."""
+MARGINS = {SURE_ANSWERS: 1.5, 8: 2.0, 3: 4.0}
+"""From so many answers on, times the 99th percentile: of fewer than a hundred that is the longest."""
+LEAST_ANSWERS = min(MARGINS)
 FLOOR_TOKENS = 256
 STEP_TOKENS = 128
 """Bounds are multiples of it: each change of the bound prices anew what waits."""
@@ -51,7 +51,7 @@ class Sizes:
     def bound(self) -> int | None:
         """Tokens that hardly any answer will exceed; None while too few have been seen."""
         if self.known_bound is None and self.answers >= LEAST_ANSWERS:
-            margin = MARGIN if self.answers >= SURE_ANSWERS else MARGIN_UNSURE
+            margin = next(margin for least, margin in MARGINS.items() if self.answers >= least)
             expected = int(margin * BUCKET_TOKENS * self._quantile())
             self.known_bound = max(FLOOR_TOKENS, -(-expected // STEP_TOKENS) * STEP_TOKENS)
         return self.known_bound

@@ -43,7 +43,8 @@ def test_nothing_is_known_before_there_are_enough_answers():
 
 
 def test_the_bound_lies_above_the_longest_of_few_answers_and_less_so_once_there_are_more():
-    few, more = seen(*[100] * 7, 960), seen(*[100] * (SURE_ANSWERS - 1), 960)
+    three, few, more = seen(100, 100, 960), seen(*[100] * 7, 960), seen(*[100] * (SURE_ANSWERS - 1), 960)
+    assert three.bound("m", "low", "low") == 4 * 960
     assert few.bound("m", "low", "low") == 2 * 960
     assert more.bound("m", "low", "low") == 1.5 * 960 + (-1.5 * 960) % STEP_TOKENS
 
