@@ -59,11 +59,8 @@ class Sizes:
     def _quantile(self) -> int:
         """Return the bucket of the 99th percentile."""
         longer = self.answers // 100  # so many may be longer
-        for bucket in sorted(self.buckets, reverse=True):
-            longer -= self.buckets[bucket]
-            if longer < 0:
-                break
-        return bucket
+        longest_first = sorted(self.buckets, reverse=True)
+        return next(bucket for bucket in longest_first if (longer := longer - self.buckets[bucket]) < 0)
 
 
 @dataclass(slots=True)

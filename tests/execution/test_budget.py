@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from uuid import UUID
 
 import pytest
 
@@ -168,6 +169,26 @@ async def test_an_atom_that_costs_too_much_fails_and_the_others_go_on():
     atom = await made.get_atom_status(execution_id, "a")
     assert atom.status is AtomStatus.FAILED
     assert atom.cause == "its budget of $0.025 is used up: spent $0.0200, and the next call can cost up to $0.0100"
+
+
+async def test_a_price_that_has_fallen_meanwhile_is_no_reason_to_pause():
+    class Cheaper(QuotingClient):
+        def max_cost_usd(self, atom_spec, dependencies, previous_errors=None, *, call=None):
+            self.quote_usd /= 2 if atom_spec.id == "b" else 1
+            return self.quote_usd if atom_spec.id == "b" else CALL_USD
+
+    made = service(Cheaper(quote_usd=0.06))
+    execution_id = await made.start_plan(plan("a -> b"), settings=settings(budget_usd=0.03))
+    assert (await made.wait(execution_id)).status is ExecutionStatus.COMPLETED
+
+
+async def test_a_limit_can_be_set_while_a_recovered_execution_is_about_to_start():
+    journal, execution_id, wanted = MemoryJournal(), UUID(int=3), settings(budget_usd=0.015)
+    await journal.create(execution_id, many(3), wanted)
+    made = service(QuotingClient(), journal=journal)
+    await made.recover_execution(execution_id, many(3), [], settings=wanted)
+    await made.set_budget(execution_id, 1.0, by="ada", reason="more")
+    assert (await made.wait(execution_id)).status is ExecutionStatus.COMPLETED
 
 
 # ---- what answers have needed ----------------------------------------------------------------------------------------
