@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mge_ray.adapters.prices import PriceTable
 from mge_ray.domain.atom import PLAN_LANGUAGE, AcceptedAtom, AtomicUnit
+from mge_ray.domain.generation import Usage
 from mge_ray.domain.retry import Effort
 from mge_ray.execution.ports import CallContext
 from mge_ray.pipeline.prompt import render
@@ -19,6 +20,9 @@ from mge_ray.pipeline.spec.prompt import render_step
 
 FRAMING_TOKENS = 512
 """What the provider may add to the text: roles, separators, its own instructions for an effort."""
+
+MOST_BYTES_A_TOKEN = 8
+MOST_PREFIXES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,37 @@ def max_input_tokens(request: MessageRequest) -> int:
     return FRAMING_TOKENS + sum(_utf8_bytes(text) for text in (*request.system, request.user))
 
 
-def max_cost_usd_of(request: MessageRequest, prices: PriceTable) -> float:
+def max_cost_usd_of(request: MessageRequest, prices: PriceTable, counted: CountedPrefixes | None = None) -> float:
     """Return the most the call can bill in US dollars; raise UnknownPriceError."""
-    return prices.max_cost_usd(request.model, max_input_tokens(request), request.max_tokens)
+    tokens = counted.max_input_tokens(request) if counted else max_input_tokens(request)
+    return prices.max_cost_usd(request.model, tokens, request.max_tokens)
+
+
+@dataclass(slots=True)
+class CountedPrefixes:
+    """What the provider itself has counted of prompts that begin alike: a bound far below a token a byte.
+
+    A prompt costs at most what a whole earlier prompt of the same model with the same system text was counted as, and a
+    token for each byte that is its own. What was counted by a server that leaves tokens out is not believed.
+    """
+
+    tokens: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
+
+    def observe(self, request: MessageRequest, usage: Usage) -> None:
+        """Keep what an answer says of its whole prompt; the largest such count of each prefix."""
+        counted = usage.input_tokens + usage.cache_write_tokens + usage.cache_read_tokens
+        prefix = (request.model, request.system)
+        if counted * MOST_BYTES_A_TOKEN < sum(map(_utf8_bytes, request.system)):
+            return
+        if len(self.tokens) >= MOST_PREFIXES and prefix not in self.tokens:
+            self.tokens.pop(next(iter(self.tokens)))
+        self.tokens[prefix] = max(counted, self.tokens.get(prefix, 0))
+
+    def max_input_tokens(self, request: MessageRequest) -> int:
+        """Return an upper bound of the prompt's tokens."""
+        bound = max_input_tokens(request)
+        counted = self.tokens.get((request.model, request.system))
+        return bound if counted is None else min(bound, FRAMING_TOKENS + counted + _utf8_bytes(request.user))
 
 
 def _utf8_bytes(text: str) -> int:

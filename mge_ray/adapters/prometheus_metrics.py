@@ -72,6 +72,9 @@ class PrometheusMetrics:
             buckets=RUN_BUCKETS_S,
         )
         self._cost = Counter("v2_execution_cost_usd", "US dollars spent.", ["masterplan_id"], registry=own)
+        self._soft_limits = Counter(
+            "v2_execution_soft_limits", "Budgets of which 70 % was used or may have been.", registry=own
+        )
         self._succeeded = Counter("v2_atoms_succeeded", "Atoms that succeeded.", registry=own)
         self._failed = Counter("v2_atoms_failed", "Atoms that failed.", registry=own)
         self._atom_time = Histogram(
@@ -132,6 +135,10 @@ class PrometheusMetrics:
         self._costs[plan] = self._costs.get(plan, 0.0) + usd
         self._cost.labels(plan).inc(usd)
 
+    def soft_limit_reached(self) -> None:
+        """Count a budget of which most is used."""
+        self._soft_limits.inc()
+
     def execution_finished(self, plan: str, *, precision_percent: float, duration_s: float) -> None:
         """Record one execution's end."""
         self._plans.touch((plan,))
@@ -178,6 +185,10 @@ class PlanMetrics:
     def cost_added(self, *, usd: float) -> None:
         """Count money spent."""
         self._metrics.cost_added(self._plan, usd)
+
+    def soft_limit_reached(self) -> None:
+        """Count a budget of which most is used."""
+        self._metrics.soft_limit_reached()
 
     def execution_finished(self, *, precision_percent: float, duration_s: float) -> None:
         """Record this execution's end."""

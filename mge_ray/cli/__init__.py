@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from mge_ray.cli import (
     atomize,
+    budget,
     cache,
     check,
     control,
@@ -40,8 +41,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-SHOWN = (run, resume, control, edit, status, explain, report, plan, atomize, check, cache, db, init, simulate, schema)
-for module in (*SHOWN, doctor):
+AT_WORK = (run, resume, control, budget, edit, status, explain, report)
+AROUND = (plan, atomize, check, cache, db, init, simulate, schema, doctor)
+for module in (*AT_WORK, *AROUND):
     module.register(app)
 
 

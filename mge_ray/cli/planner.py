@@ -14,7 +14,7 @@ from mge_ray.adapters.journal import NoDatabaseError, StoredExecution, list_exec
 from mge_ray.adapters.plan_steps import WEAK_RULE
 from mge_ray.adapters.ruff_format import format_plan
 from mge_ray.cli.exits import SOME_FAILED, STOPPED_EARLY
-from mge_ray.domain.errors import MgeRayError
+from mge_ray.domain.errors import BudgetError, MgeRayError
 from mge_ray.domain.events import ExecutionSettings
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.plan import Masterplan
@@ -151,7 +151,14 @@ class Planner:
             return answers
         also = f", {len(answers)} more in the journal" if answers else ""
         self.say(f"stage {stage.step.value}: {_steps(len(left.plan.atoms))}{also}")
-        state, report = self.follow(left.plan, stage_settings(self.settings, self.spent_usd))
+        try:
+            state, report = self.follow(left.plan, stage_settings(self.settings, self.spent_usd))
+        except BudgetError as error:
+            raise PlanningStoppedError(
+                f"planning is stopped before the stage {stage.step.value}: {error}, "
+                f"and ${self.spent_usd:.4f} is spent; the same command with a larger budget goes on from there",
+                STOPPED_EARLY,
+            ) from error
         self.spent_usd += report.total_cost_usd + report.unknown_cost_usd
         self.bought += report.atoms_succeeded
         answers |= self._accepted(stage, [state.execution_id])

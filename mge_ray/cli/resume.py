@@ -67,7 +67,8 @@ def register(app: typer.Typer) -> None:
         """
         url = database(db)
         stored = _resumable(url, execution_id)
-        options, settings = stored_options(stored), stored.settings
+        options = stored_options(stored)
+        settings = stored.settings.model_copy(update={"budget_usd": stored.state.budget_usd})  # it may have been raised
         if (simulated and not settings.simulated) or (live and settings.simulated):
             kind = "simulated" if settings.simulated else "live"
             raise RunError(f"execution {stored.execution_id} is a {kind} one; resume it as that")

@@ -22,6 +22,7 @@ from mge_ray.cli import simulate
 from mge_ray.cli.console import console
 from mge_ray.cli.exits import STOPPED_EARLY, exit_code
 from mge_ray.cli.forecasting import against_actual, told_shortly, with_forecast
+from mge_ray.cli.money import told_money
 from mge_ray.cli.on_ray import Interrupts, RunError, open_on_ray
 from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption, check_folder, database
 from mge_ray.cli.project_output import target_of, write_output
@@ -95,6 +96,9 @@ def register(app: typer.Typer) -> None:
             str, typer.Option(help="Model of the last attempt where no temperature is taken; '' for none.")
         ] = DEFAULT_ESCALATION_MODEL,
         budget: Annotated[float, typer.Option(min=0, help="Hard limit in US dollars.")] = DEFAULT_BUDGET_USD,
+        atom_budget: Annotated[
+            float | None, typer.Option(min=0, help="What a single atom may cost in US dollars; beyond it, it fails.")
+        ] = None,
         price: PriceOption = None,
         concurrency: Annotated[int, typer.Option(min=1, max=MOST_CONCURRENCY, help="Calls in flight at most.")] = 100,
         start_concurrency: Annotated[
@@ -147,6 +151,7 @@ def register(app: typer.Typer) -> None:
             model=model,
             escalation_model=escalation_model or None,
             budget=budget,
+            atom_budget=atom_budget,
             price=price or [],
             concurrency=concurrency,
             start_concurrency=start_concurrency,
@@ -185,6 +190,7 @@ def make_request(
     model: str,
     escalation_model: str | None,
     budget: float,
+    atom_budget: float | None = None,
     price: list[str],
     concurrency: int,
     start_concurrency: int | None = None,
@@ -228,6 +234,7 @@ def make_request(
     settings = ExecutionSettings(
         policy=attempt_policy(config, model, escalation_model, max_tokens=max_tokens),
         budget_usd=budget,
+        atom_budget_usd=atom_budget,
         max_concurrency=concurrency,
         priority=priority,
         atom_timeout_s=atom_timeout,
@@ -347,6 +354,7 @@ def _end(out: Console, request: Request, target: Path, state: ExecutionState, re
         f"{calls.not_billed} not billed"
     )
     lines += savings_lines(report)
+    lines.append(f"money      {told_money(report.money)}")
     if report.atoms_failed:
         causes = [f"{atom.atom_id} ({atom.cause})" for atom in report.atoms if atom.status.value == "failed"]
         lines.append(f"failed     {', '.join(causes[:5])}{' ...' if len(causes) > 5 else ''}")  # noqa: PLR2004
@@ -367,7 +375,10 @@ def _end(out: Console, request: Request, target: Path, state: ExecutionState, re
     if tests and not report.partial:
         lines.append(f"try it     cd {target.resolve()} && {sys.executable} -m pytest {tests}")
     short = str(state.execution_id)[:8]
-    if not state.status.ended:
+    if not state.status.ended and state.reason.startswith("budget"):
+        more = f"mge-ray budget {short} --limit USD --reason TEXT"
+        lines.append(f"state      kept; raise the limit with `{more}`, then go on with `mge-ray resume {short}`")
+    elif not state.status.ended:
         lines.append(f"state      kept; go on with `mge-ray resume {short}`")
     elif state.status is ExecutionStatus.FAILED:
         lines.append(

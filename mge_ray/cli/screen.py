@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mge_ray.domain.commands import AtomFinished, AttemptMade, Notice, WaveFinished
+from mge_ray.domain.commands import AtomFinished, AttemptMade, Notice, SoftLimitReached, WaveFinished
 from mge_ray.domain.state import ExecutionState, WaveState
 from mge_ray.pipeline.report import ExecutionReport
 
@@ -85,6 +85,8 @@ def _one_line(state: ExecutionState, wave: WaveState | None) -> str:
     of = f" of ${state.budget_usd:.2f}" if state.budget_usd is not None else ""
     cost = f"${state.total_cost_usd:.4f}{of}{' (simulated)' if state.simulated else ''}"
     unknown = f" + ${state.unknown_cost_usd:.4f} unknown" if state.unknown_cost_usd else ""
+    unknown += f" + ${state.reserved_cost_usd:.4f} reserved" if state.reserved_cost_usd else ""
+    unknown += f", ${state.forecast_cost_usd:.4f} at the end" if state.forecast_cost_usd else ""
     at = f"wave {wave.wave_id}/{state.total_waves} {wave.atoms_completed}/{wave.atoms_total}" if wave else "starting"
     return (
         f"{at} · {state.atoms_succeeded}/{state.atoms_total} atoms · {state.atoms_in_flight} in flight · "
@@ -103,6 +105,9 @@ def _telling(notice: Notice) -> Text | None:
             return Text(f"  ✓ {notice.atom_id}: passed at attempt {notice.attempts}", style="green")
     if isinstance(notice, WaveFinished):
         return Text(f"wave {notice.wave_id} done", style="cyan")
+    if isinstance(notice, SoftLimitReached):
+        told = f"${notice.committed_usd:.4f} of ${notice.limit_usd:.4f} is used; the limit itself pauses the run"
+        return Text(f"budget: {told}", style="bold yellow")
     return None
 
 

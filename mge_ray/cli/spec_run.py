@@ -21,6 +21,7 @@ from mge_ray.cli.plan_output import outlook, plan_json, plan_text, write_plan
 from mge_ray.cli.planner import Planned, Planner, PlanningStoppedError, settings_left, stage_settings
 from mge_ray.cli.run import Request, finish, follow
 from mge_ray.cli.strength import passing_wrong_code, strength_text
+from mge_ray.domain.errors import BudgetError
 from mge_ray.domain.events import ExecutionSettings
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.state import ExecutionState
@@ -97,7 +98,11 @@ def execute_spec(request: Request, spec: Spec, *, yes: bool, fresh: bool, check_
             typer.echo(text) if request.as_json else _print(out, text)
         if not yes and not _approved(path):
             return BAD_INPUT if not sys.stdin.isatty() else ALL_SUCCEEDED
-        state, report, codes = engine.follow(planned.plan, settings)
+        try:
+            state, report, codes = engine.follow(planned.plan, settings)
+        except BudgetError as error:
+            typer.echo(f"mge-ray: {error}, and ${planned.cost_usd:.4f} is spent; the plan is kept as {path}", err=True)
+            return STOPPED_EARLY
     with Interrupts():  # what was bought is written, whoever is impatient
         whole = replace(request, plan=planned.plan, settings=settings)
         code = finish(out, whole, state, report, codes)

@@ -21,6 +21,7 @@ from mge_ray.adapters.journal import (
 )
 from mge_ray.cli.console import console
 from mge_ray.cli.exits import BAD_INPUT
+from mge_ray.cli.money import told_money
 from mge_ray.cli.options import DbOption, JsonOption, database
 from mge_ray.domain.events import UnreadableEventError
 from mge_ray.domain.state import ExecutionStatus
@@ -129,9 +130,10 @@ def _print_status(stored: StoredExecution, report: ExecutionReport) -> None:
         f"{report.atoms_total} in all{_missing(report)}"
     )
     out.print(
-        f"cost       ${report.total_cost_usd:.4f}{simulated}, unknown ${report.unknown_cost_usd:.4f}, "
-        f"{report.attempts} attempts, {report.total_time_seconds:.1f} s"
+        f"cost       ${report.total_cost_usd:.4f}{simulated}, {report.attempts} attempts, "
+        f"{report.total_time_seconds:.1f} s"
     )
+    out.print(f"money      {told_money(report.money)}", markup=False)
     table = Table("wave", "atoms", "succeeded", "failed", "blocked", "attempts", "cost", "s", box=None, pad_edge=False)
     for wave in report.waves:
         counts = (wave.atoms_total, wave.atoms_succeeded, wave.atoms_failed, wave.atoms_blocked, wave.attempts)

@@ -20,7 +20,7 @@ from mge_ray.pipeline.report import ExecutionReport
 
 RESTART_PATIENCE_S = 60.0
 RESTART_POLL_S = 0.2
-ASKED_ONCE = frozenset({"start", "retry", "edit", "approve"})
+ASKED_ONCE = frozenset({"start", "retry", "edit", "approve", "set_budget"})
 
 
 class EngineClient:
@@ -72,6 +72,11 @@ class EngineClient:
         state: ExecutionState = self._call(
             "approve", execution_id, atom_id, by, note, despite_failures=despite_failures
         )
+        return state
+
+    def set_budget(self, execution_id: UUID, limit_usd: float, by: str, reason: str) -> ExecutionState:
+        """Set another limit in US dollars; a paused execution stays paused."""
+        state: ExecutionState = self._call("set_budget", execution_id, limit_usd, by, reason)
         return state
 
     def cancel(self, execution_id: UUID, reason: str = "requested") -> ExecutionState:

@@ -281,6 +281,11 @@ class ExecutionCoordinator:
             execution_id, atom_id, by=by, note=note, despite_failures=despite_failures
         )
 
+    async def set_budget(self, execution_id: UUID, limit_usd: float, by: str, reason: str) -> ExecutionState:
+        """Set another limit in US dollars; a paused execution stays paused."""
+        await self._ready
+        return await self._service.set_budget(execution_id, limit_usd, by=by, reason=reason)
+
     async def cancel(self, execution_id: UUID, reason: str = "requested") -> ExecutionState:
         """End the execution now."""
         await self._ready

@@ -25,7 +25,7 @@ from mge_ray.domain.events import (
     GenerationFailed,
     WorkerLost,
 )
-from mge_ray.domain.generation import Billing, CallFailure, FailureKind
+from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.validation import Level, failed_at
 from mge_ray.execution.ports import Clock, PlanContext, WorkCommand
@@ -165,12 +165,14 @@ class RayWork:
             if isinstance(answer, CallFailure)
             else GenerationArrived(now, command.atom_id, call_id, answer)
             for call_id, answer in outcome.items()
-            if (command := self._taken(call_id))
+            if (command := self._taken(call_id, answer))
         ]
 
-    def _taken(self, call_id: str) -> Generate | None:
-        call = self._calls.pop(call_id, None)
-        return call and call[0]
+    def _taken(self, call_id: str, answer: Generation | CallFailure) -> Generate | None:
+        command, request = self._calls.pop(call_id, (None, None))
+        if request is not None and isinstance(answer, Generation):
+            self._pool.observe(request, answer.usage)
+        return command
 
     def _ask_again(self, gateway: str) -> None:
         """Hand over again, soon, what may have been lost with the line: the same gateway joins calls by their ids.
@@ -195,6 +197,8 @@ class RayWork:
         kept = self._quoted.get(command.atom_id)
         if kept is None or kept.call_id != command.call_id:
             kept = self._quoted[command.atom_id] = self._request(command)
+        if kept.max_tokens != command.settings.max_tokens:  # all that may change while it waits
+            kept = self._quoted[command.atom_id] = replace(kept, max_tokens=command.settings.max_tokens)
         return kept
 
     def _request(self, command: Generate) -> MessageRequest:

@@ -20,12 +20,12 @@ from zlib import crc32
 import ray
 from ray.exceptions import RayActorError
 
-from mge_ray.adapters.message_request import MessageRequest, build_request, max_cost_usd_of
+from mge_ray.adapters.message_request import CountedPrefixes, MessageRequest, build_request, max_cost_usd_of
 from mge_ray.cluster.concurrency_controller import Handle
 from mge_ray.cluster.memory import settle
 from mge_ray.cluster.single_flight import Answer, SingleFlight
 from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
-from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation
+from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation, Usage
 from mge_ray.execution.ports import CallContext, CallFailedError
 from mge_ray.wiring.build import llm_client, price_table
 from mge_ray.wiring.settings import EngineConfig
@@ -177,6 +177,7 @@ class LLMGatewayPool:
         self._gateways = list(gateways)
         self._by_incarnation: dict[str, Handle] = {}
         self._prices = price_table(config)
+        self._counted = CountedPrefixes()
         self._priced = config.require_price
         self._turn = 0
         self._revivals: set[asyncio.Task[str]] = set()
@@ -245,7 +246,11 @@ class LLMGatewayPool:
         """Return the most the call can bill; without prices being required, 0 for a model that has none."""
         if not self._priced and not self._prices.knows(request.model):
             return 0.0
-        return max_cost_usd_of(request, self._prices)
+        return max_cost_usd_of(request, self._prices, self._counted)
+
+    def observe(self, request: MessageRequest, usage: Usage) -> None:
+        """Learn from an answer what prompts that begin like its own are counted as."""
+        self._counted.observe(request, usage)
 
     async def generate(
         self,

@@ -62,6 +62,7 @@ class RequestDesk:
             "cancel": service.cancel_execution,
             "approve": service.approve_atom,
             "concurrency": self._concurrency,
+            "budget": service.set_budget,
         }
         answer = await verbs[request.verb](execution_id, **arguments)
         return answer if isinstance(answer, str) else ""

@@ -80,6 +80,10 @@ class AtomRecord:
     sent back, `rechecks` the checks still to be made with new code of theirs, the one in hand first. `on_trial` is true
     of an atom that was sent back by one that rests on it; `spares` are the indices of its attempts that pass its own
     tests and wait to be of use, `newest_spare` the one of its last opening. `accepted_at` orders acceptances.
+    `attempts_before` are those that do not count against the limit any more: a person granted new ones, or wrote some.
+    `waived` says that its code is used although it failed. `cut_short` says that an answer was longer than what others
+    had needed, so that the policy's own max_tokens holds from now on. `granted_from_usd` is what it had cost when a
+    person granted new attempts, and its own budget with them; `closed_usd` what it had cost at its end.
     """
 
     atom_id: str
@@ -117,6 +121,9 @@ class AtomRecord:
     approval: Approval | None = None
     waived: bool = False
     reused: Reused | None = None
+    cut_short: bool = False
+    granted_from_usd: float = 0.0
+    closed_usd: float = 0.0
 
     @property
     def attempt_of_round(self) -> int:
@@ -127,6 +134,11 @@ class AtomRecord:
     def calls_failed(self) -> int:
         """How many calls came to nothing; tells the calls of one attempt apart."""
         return self.transport_errors + self.calls_set_aside
+
+    @property
+    def committed_usd(self) -> float:
+        """What its calls have cost, or may have, since a person last granted attempts."""
+        return max(0.0, self.cost_usd + self.unknown_usd - self.granted_from_usd)
 
     @property
     def approved(self) -> Approval | None:

@@ -43,6 +43,7 @@ class Blame(ExecutionRecord):
         """Open an accepted atom again, with what failed elsewhere as feedback; its code holds until a better one."""
         self.ended[AtomStatus.SUCCEEDED] -= 1
         self.atoms_reused -= record.stands_reused
+        self._count_cost(record, ended=False)
         self.retried_atoms -= len(record.attempts) > 1
         self.open_in_wave += 1
         if record.attempts:

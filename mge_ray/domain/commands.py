@@ -108,5 +108,13 @@ class ExecutionFinished:
     """The execution reached its end."""
 
 
+@dataclass(frozen=True, slots=True)
+class SoftLimitReached:
+    """Most of the limit is spent or may have been (US dollars). Told once for each limit; the execution goes on."""
+
+    committed_usd: float
+    limit_usd: float
+
+
 # Not to be carried out but to be told: to metrics, logs and whoever watches.
-Notice = AttemptMade | AtomFinished | WaveFinished | ExecutionFinished
+Notice = AttemptMade | AtomFinished | WaveFinished | ExecutionFinished | SoftLimitReached

@@ -115,6 +115,7 @@ class Control(WaveProgress):
         record.accepted_at = self.verdicts
         self.ended[AtomStatus.SUCCEEDED] += 1
         self.atoms_reused += record.stands_reused
+        self._count_cost(record, ended=True)
         self.retried_atoms += len(record.attempts) > 1
         self._stand_in(record.wave_id, event.at)
         return []
@@ -149,12 +150,14 @@ class Control(WaveProgress):
         record.calls_set_aside += 1  # an answer whose check took too long has made no attempt: its id is not used again
         record.tries, record.workers_lost, record.active_s, record.answer = 1, 0, 0.0, None
         record.opened = []
+        record.granted_from_usd = record.cost_usd + record.unknown_usd
         record.status, record.code, record.cause = AtomStatus.PENDING, None, ""
 
     def _reopen(self, record: AtomRecord) -> None:
         """Take an ended atom out of the counts."""
         self.ended[record.status] -= 1
         self.atoms_reused -= record.stands_reused
+        self._count_cost(record, ended=False)
         self.retried_atoms -= len(record.attempts) > 1
         self.waived_atoms -= record.waived
         record.waived = False

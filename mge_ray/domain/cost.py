@@ -21,9 +21,23 @@ def to_nano(usd: float) -> int:
     return math.ceil(round(usd * NANO, 3))
 
 
+@dataclass(frozen=True, slots=True)
+class BudgetChange:
+    """Another limit (US dollars; None for no limit before), by whom and why."""
+
+    at: float
+    before_usd: float | None
+    limit_usd: float
+    by: str
+    reason: str
+
+
 @dataclass(slots=True)
 class CostGuardrails:
-    """One execution's money. `limit_usd` None means no hard limit: spending is still counted."""
+    """One execution's money. `limit_usd` None means no hard limit: spending is still counted.
+
+    `dearest_nano` is the most that a call at the start can bill, or the largest reservation of one that has ended.
+    """
 
     limit_usd: float | None = None
     spent_nano: int = 0
@@ -31,6 +45,12 @@ class CostGuardrails:
     reservations: dict[str, int] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
     reserved_nano: int = 0
+    dearest_nano: int = 0
+
+    @property
+    def committed_nano(self) -> int:
+        """What is spent, may be spent, or may have been: the limit holds for this sum."""
+        return self.spent_nano + self.reserved_nano + self.unknown_nano
 
     @property
     def spent_usd(self) -> float:
@@ -51,13 +71,19 @@ class CostGuardrails:
     def soft_limit_reached(self) -> bool:
         """True from 70 % of the limit on."""
         committed = self.spent_nano + self.unknown_nano
-        return self.limit_usd is not None and committed >= SOFT_LIMIT_SHARE * to_nano(self.limit_usd)
+        return self.limit_usd is not None and committed > 0 and committed >= SOFT_LIMIT_SHARE * to_nano(self.limit_usd)
+
+    def carries(self, calls: int) -> bool:
+        """Return whether what is left is enough for so many calls of the dearest kind seen at a time."""
+        if self.limit_usd is None:
+            return True
+        return to_nano(self.limit_usd) - self.spent_nano - self.unknown_nano >= calls * self.dearest_nano
 
     def fits(self, usd: float) -> bool:
         """Return whether a call of at most `usd` may be made now."""
         if self.limit_usd is None:
             return True
-        return self.spent_nano + self.unknown_nano + self.reserved_nano + to_nano(usd) <= to_nano(self.limit_usd)
+        return self.committed_nano + to_nano(usd) <= to_nano(self.limit_usd)
 
     def reserve(self, call_id: str, usd: float) -> None:
         """Set aside the most the call can bill; raise BudgetError if that does not fit."""
@@ -72,7 +98,7 @@ class CostGuardrails:
         """Book what the call really cost, even if it was counted as lost before; twice changes nothing."""
         amount = to_nano(usd)
         if call_id in self.reservations:
-            self.reserved_nano -= self.reservations.pop(call_id)
+            self._give_back(call_id)
         elif call_id in self.lost:
             self.unknown_nano -= self.lost.pop(call_id)
         else:
@@ -81,15 +107,20 @@ class CostGuardrails:
 
     def refund(self, call_id: str) -> None:
         """Give back the reservation of a call that billed nothing; twice changes nothing."""
-        self.reserved_nano -= self.reservations.pop(call_id, 0)
+        if call_id in self.reservations:
+            self._give_back(call_id)
 
     def lose(self, call_id: str) -> None:
         """Count the reservation of a call that vanished as unknown spend, never as a refund; twice changes nothing."""
         if call_id in self.reservations:
-            amount = self.reservations.pop(call_id)
-            self.reserved_nano -= amount
-            self.lost[call_id] = amount
+            amount = self.lost[call_id] = self._give_back(call_id)
             self.unknown_nano += amount
+
+    def _give_back(self, call_id: str) -> int:
+        amount = self.reservations.pop(call_id)
+        self.reserved_nano -= amount
+        self.dearest_nano = max(self.dearest_nano, amount)
+        return amount
 
     def describe(self) -> str:
         """Return one line for people."""

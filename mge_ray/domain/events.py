@@ -35,6 +35,7 @@ class ExecutionSettings(BaseModel):
 
     policy: AttemptPolicy
     budget_usd: float | None = Field(default=None, ge=0)
+    atom_budget_usd: float | None = Field(default=None, ge=0)
     max_concurrency: int = Field(default=100, ge=1, le=MOST_CONCURRENCY)
     atom_timeout_s: float = Field(default=300.0, gt=0)
     call_timeout_s: float = Field(default=120.0, gt=0)
@@ -49,10 +50,11 @@ class ExecutionSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ExecutionStarted:
-    """The execution exists and may begin."""
+    """The execution exists and may begin. `dearest_call_usd` is the most that one of its first calls can bill."""
 
     at: float
     settings: ExecutionSettings
+    dearest_call_usd: float = 0.0
     kind: Literal["execution_started"] = "execution_started"
 
 
@@ -273,6 +275,31 @@ class AtomApproved:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetRaised:
+    """A person set another limit (US dollars), usually a higher one, and said why."""
+
+    at: float
+    limit_usd: float
+    by: str
+    reason: str
+    kind: Literal["budget_raised"] = "budget_raised"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by", whole(self.by))
+        object.__setattr__(self, "reason", whole(self.reason))
+
+
+@dataclass(frozen=True, slots=True)
+class AtomBudgetExceeded:
+    """An atom's next call, which can bill `next_call_usd`, does not fit the limit of a single atom."""
+
+    at: float
+    atom_id: str
+    next_call_usd: float
+    kind: Literal["atom_budget_exceeded"] = "atom_budget_exceeded"
+
+
+@dataclass(frozen=True, slots=True)
 class CoordinatorRestarted:
     """A new process took the execution over. `live_gateways` still hold the calls they were given."""
 
@@ -301,6 +328,8 @@ Event = (
     | CodeEdited
     | FailureAccepted
     | AtomApproved
+    | BudgetRaised
+    | AtomBudgetExceeded
     | CoordinatorRestarted
 )
 

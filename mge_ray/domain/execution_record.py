@@ -5,20 +5,21 @@ Owns the fields and the smallest moves between them. Which move follows which ev
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
 from mge_ray.domain import commands as c
 from mge_ray.domain import events as e
+from mge_ray.domain.answer_sizes import AnswerSizes, planned_bound
 from mge_ray.domain.attempt import AtomRecord
 from mge_ray.domain.concurrency import Pool
-from mge_ray.domain.cost import CostGuardrails
+from mge_ray.domain.cost import BudgetChange, CostGuardrails, to_nano
 from mge_ray.domain.errors import IllegalTransitionError, UnknownExecutionError
 from mge_ray.domain.lease import Lease, model_class
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.queues import ReadyQueues
-from mge_ray.domain.retry import feedback
+from mge_ray.domain.retry import AttemptSettings, feedback
 from mge_ray.domain.state import AtomStatus, ExecutionStatus
 from mge_ray.domain.validation import ValidationResult
 
@@ -38,6 +39,11 @@ class ExecutionRecord:
         self.reason = ""
         self.settings: e.ExecutionSettings | None = None
         self.money = CostGuardrails()
+        self.budget_changes: list[BudgetChange] = []
+        self.soft_limit_told = False
+        self.closed_usd = 0.0
+        self.sizes = AnswerSizes()
+        self.answers_cut_short = 0
         self.atoms = {a: AtomRecord(a, wave.wave_id) for wave in plan.waves for a in wave.atom_ids}
         self.current_wave = 0
         self.open_in_wave = 0
@@ -99,14 +105,11 @@ class ExecutionRecord:
         """Return the call that the atom's next lease will make; pure, so that it can be quoted first."""
         record = self._record(atom_id)
         last = record.last_try
-        policy = self._settings.policy
         return c.Generate(
             atom_id=atom_id,
             attempt=record.attempt,
             call_id=f"{self.execution_id}:{atom_id}:{record.attempt}:{record.calls_failed + 1}",
-            settings=policy.settings(
-                record.attempt_of_round, self.plan.by_id[atom_id].complexity, cut_answers=record.cut_answers
-            ),
+            settings=self.asking(atom_id),
             previous_code=last.code if last else None,
             previous_errors=feedback(last.verdict) if last else (),
             gateway=gateway,
@@ -120,6 +123,43 @@ class ExecutionRecord:
             for atom_id in wave.atom_ids
             if self.atoms[atom_id].untried and self.queues.has(Pool.GENERATE, atom_id, now=now)
         ]
+
+    def asking(self, atom_id: str) -> AttemptSettings:
+        """Return how the atom's next call asks, or the one in flight has asked.
+
+        `max_tokens` is lowered to what answers have needed, or should by the forecast, where the budget cannot carry as
+        many calls at a time as are wanted.
+        """
+        record = self._record(atom_id)
+        if record.in_flight and record.settings is not None:
+            return record.settings
+        own, policy = self._own_settings(record), self._settings.policy
+        if not policy.learns_max_tokens or record.cut_short or record.cut_answers or not self._budget_is_tight:
+            return own
+        bound = self.sizes.bound(own.model, own.effort, self.plan.by_id[atom_id].complexity.value)
+        bound = planned_bound(self._settings.forecast) if bound is None else bound
+        return own if bound is None or bound >= own.max_tokens else replace(own, max_tokens=bound)
+
+    @property
+    def forecast_usd(self) -> float | None:
+        """What the execution will have cost at its end: what it has, and for each open atom what an ended one took.
+
+        Before the first has ended, the forecast made at the start; None where there is none.
+        """
+        done = self.ended[AtomStatus.SUCCEEDED] + self.ended[AtomStatus.FAILED]
+        still_open = len(self.atoms) - done - self.ended[AtomStatus.BLOCKED]
+        committed_usd = self.money.spent_usd + self.money.unknown_usd
+        if self.status.ended or not still_open:
+            return committed_usd
+        if done:
+            return max(committed_usd, self.closed_usd * (1 + still_open / done))
+        planned = self.settings.forecast if self.settings else None
+        return max(committed_usd, planned.cost_usd.p50) if planned and planned.cost_usd else None
+
+    def fits_atom(self, atom_id: str, usd: float) -> bool:
+        """Return whether a call of at most `usd` fits the limit of a single atom."""
+        limit = self._settings.atom_budget_usd
+        return limit is None or to_nano(self.atoms[atom_id].committed_usd + usd) <= to_nano(limit)
 
     def lease(self, pool: Pool, atom_id: str, model: str = "") -> Lease:
         """Return the lease that the atom's next piece of work needs: a check, or a call of `model`."""
@@ -174,6 +214,8 @@ class ExecutionRecord:
             "gates": [self.gate, self.gates_passed, self.reopenings, self.rechecks, list(self.failed_gates)],
             "by_hand": [self.waived_atoms, self.interventions],
             "money": asdict(self.money),
+            "budget": [self.budget_changes.copy(), self.soft_limit_told, self.closed_usd],
+            "sizes": self.sizes.content(),
             "calls_without_answer": dict(self.calls_without_answer),
             "queued": self.queues.content(),
             "counts": [
@@ -181,6 +223,7 @@ class ExecutionRecord:
                 self.answers,
                 self.atoms_reused,
                 self.shared_answers,
+                self.answers_cut_short,
                 self.attempts_made,
                 self.transport_errors,
                 self.transport_errors_in_a_row,
@@ -194,6 +237,12 @@ class ExecutionRecord:
         if self.settings is None:
             raise IllegalTransitionError("the execution has not started")
         return self.settings
+
+    @property
+    def _budget_is_tight(self) -> bool:
+        """True where the money left does not carry the calls that could be in flight."""
+        still_open = len(self.atoms) - sum(self.ended.values())
+        return not self.money.carries(min(self._settings.max_concurrency, still_open))
 
     @property
     def _all_succeeded(self) -> bool:
@@ -235,6 +284,20 @@ class ExecutionRecord:
         lease_id, record.lease_id = record.lease_id, ""
         del self.leases[pool][lease_id]
         return [c.Release(pool, lease_id)]
+
+    def _own_settings(self, record: AtomRecord) -> AttemptSettings:
+        """Return how the policy lets the atom's present attempt ask."""
+        complexity = self.plan.by_id[record.atom_id].complexity
+        return self._settings.policy.settings(record.attempt_of_round, complexity, cut_answers=record.cut_answers)
+
+    def _count_cost(self, record: AtomRecord, *, ended: bool) -> None:
+        """Keep the sum of what ended atoms have cost: call when one ends, and when it is opened again."""
+        if ended:
+            record.closed_usd = record.cost_usd + record.unknown_usd
+            self.closed_usd += record.closed_usd
+        else:
+            self.closed_usd -= record.closed_usd
+            record.closed_usd = 0.0
 
     def _check(self, record: AtomRecord) -> c.Execute:
         assert record.answer is not None  # noqa: S101  # only an answered atom is checked

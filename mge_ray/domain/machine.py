@@ -17,10 +17,11 @@ from mge_ray.domain import commands as c
 from mge_ray.domain import events as e
 from mge_ray.domain.attempt import Answer, AtomRecord, Attempt, Reused
 from mge_ray.domain.concurrency import Pool
-from mge_ray.domain.control import Control
+from mge_ray.domain.cost import to_nano
 from mge_ray.domain.errors import BudgetError, IllegalTransitionError
 from mge_ray.domain.execution_record import ACCEPTANCE, Outcome
 from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation, Remedy, StopReason
+from mge_ray.domain.spending import Spending
 from mge_ray.domain.state import TRANSITIONS, AtomStatus, ExecutionStatus
 from mge_ray.domain.validation import Level, ValidationResult, failed_at
 
@@ -32,7 +33,7 @@ BAD_ANSWERS = {
 }
 
 
-class ExecutionMachine(Control):
+class ExecutionMachine(Spending):
     """One execution of one masterplan, as a state machine over events."""
 
     # ---- the door -------------------------------------------------------------------------------------------------
@@ -45,12 +46,14 @@ class ExecutionMachine(Control):
         outcome: Outcome = getattr(self, f"_on_{event.kind}")(event)
         self.last_at = max(self.last_at, event.at)
         self.events_handled += 1
-        return outcome
+        return [*outcome, *self._soft_limit()]
 
     def _on_execution_started(self, event: e.ExecutionStarted) -> Outcome:
+        self.money.dearest_nano = to_nano(event.dearest_call_usd)
         self.status = ExecutionStatus.RUNNING
         self.settings = event.settings
-        self.money.limit_usd = event.settings.budget_usd
+        if not self.budget_changes:  # what a person has said already holds
+            self.money.limit_usd = event.settings.budget_usd
         self.started_at = event.at
         return self._advance(event.at)
 
@@ -67,6 +70,8 @@ class ExecutionMachine(Control):
 
     def _begin_call(self, record: AtomRecord, event: e.LeaseGranted) -> Outcome:
         command = self.preview(record.atom_id, gateway=event.gateway)
+        if not self.fits_atom(record.atom_id, event.reserved_usd):
+            raise IllegalTransitionError(f"a call of at most ${event.reserved_usd:.6f} does not fit its atom's budget")
         try:
             self.money.reserve(command.call_id, event.reserved_usd)
         except BudgetError as error:
@@ -112,8 +117,11 @@ class ExecutionMachine(Control):
         record.cost_usd += generation.cost_usd
         self.transport_errors_in_a_row = 0
         self.queues.answered()
+        self._learn_size(record, generation)
         outcome: Outcome = [*self._land(record, Pool.GENERATE, event.at), c.Acknowledge(event.call_id, gateway)]
         record.tries = 1
+        if self._cut_short(record, generation):
+            return outcome
         if generation.stop_reason is StopReason.END_TURN and generation.code is not None:
             record.status = AtomStatus.ANSWERED
             record.answer = _answer(record, generation, generation.code)

@@ -39,7 +39,8 @@ class AttemptPolicy(BaseModel):
     """The schedule of attempts. Where `accepts_sampling` is true they cool down, elsewhere effort rises.
 
     The last attempt goes to `escalation_model` when there is one and the model takes no temperature. A cut answer
-    doubles `max_tokens` for the next attempt, at most to `max_tokens_ceiling`.
+    doubles `max_tokens` for the next attempt, at most to `max_tokens_ceiling`. Where `learns_max_tokens` is true, a
+    budget that is too small for many calls at a time lowers it to what answers have needed so far (ADR 15).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -52,6 +53,7 @@ class AttemptPolicy(BaseModel):
     temperatures: tuple[float, ...] = TEMPERATURE_SCHEDULE
     max_tokens: Annotated[int, Field(ge=64)] = 4_096
     max_tokens_ceiling: Annotated[int, Field(ge=64)] = 16_384
+    learns_max_tokens: bool = False
     backoff_base_s: Annotated[float, Field(ge=0)] = 1.0
     backoff_cap_s: Annotated[float, Field(ge=0)] = 60.0
 

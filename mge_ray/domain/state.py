@@ -76,6 +76,7 @@ TRANSITIONS: dict[tuple[ExecutionStatus, type], ExecutionStatus] = {
     (_S.RUNNING, e.PauseRequested): _S.PAUSED,
     (_S.RUNNING, e.CancelRequested): _S.CANCELLED,
     (_S.RUNNING, e.CoordinatorRestarted): _S.RUNNING,
+    (_S.RUNNING, e.AtomBudgetExceeded): _S.RUNNING,
     (_S.PAUSED, e.PauseRequested): _S.PAUSED,
     (_S.PAUSED, e.ResumeRequested): _S.RUNNING,
     (_S.PAUSED, e.CancelRequested): _S.CANCELLED,
@@ -89,6 +90,7 @@ TRANSITIONS: dict[tuple[ExecutionStatus, type], ExecutionStatus] = {
     **{(status, e.FailureAccepted): _S.PAUSED for status in (_S.PAUSED, _S.FAILED)},
     **{(status, e.CodeEdited): _S.PAUSED for status in (_S.PAUSED, _S.FAILED, _S.COMPLETED)},
     **{(status, e.AtomApproved): status for status in _S if status is not _S.PENDING},
+    **{(status, e.BudgetRaised): status for status in _S if status is not _S.CANCELLED},
     **{(_S.RUNNING, event): _S.RUNNING for event in _WORK_EVENTS},
     **{(_S.PAUSED, event): _S.PAUSED for event in _WORK_EVENTS},
     # A late answer still has a bill; a late verdict is one that nobody waits for any more.
@@ -106,6 +108,7 @@ _A = AtomStatus
 ATOM_TRANSITIONS: dict[tuple[AtomStatus, type], tuple[AtomStatus, ...]] = {
     (_A.READY, e.LeaseGranted): (_A.GENERATING,),
     (_A.READY, e.AtomReused): (_A.SUCCEEDED,),
+    (_A.READY, e.AtomBudgetExceeded): (_A.FAILED, _A.SUCCEEDED),
     (_A.ANSWERED, e.LeaseGranted): (_A.EXECUTING,),
     (_A.GENERATING, e.GenerationArrived): (_A.ANSWERED, _A.READY, _A.WAITING, _A.FAILED, _A.SUCCEEDED),
     (_A.GENERATING, e.GenerationFailed): (_A.READY, _A.FAILED, _A.SUCCEEDED),
@@ -151,6 +154,8 @@ class ExecutionState(BaseModel):
     unknown_cost_usd: float = 0.0
     budget_usd: float | None = None
     soft_limit_reached: bool = False
+    forecast_cost_usd: float | None = None
+    """What it will have cost at its end, as things stand; None where nothing is known."""
     total_time_seconds: float = 0.0
     started_at: datetime | None = None
     completed_at: datetime | None = None

@@ -77,6 +77,7 @@ class WaveProgress(Blame):
         record.status, record.cause, record.rechecks = status, cause, []
         self.ended[status] += 1
         self.atoms_reused += record.stands_reused
+        self._count_cost(record, ended=True)
         if record.wave_id == self.current_wave or record.reopened:
             self.open_in_wave -= 1
 

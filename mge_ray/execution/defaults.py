@@ -34,6 +34,9 @@ class NoMetrics:
     def cost_added(self, *, usd: float) -> None:
         """Ignore money spent."""
 
+    def soft_limit_reached(self) -> None:
+        """Ignore a budget of which most is used."""
+
     def execution_finished(self, *, precision_percent: float, duration_s: float) -> None:
         """Ignore an execution's end."""
 

@@ -14,6 +14,7 @@ from mge_ray.domain.commands import Notice
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.errors import MgeRayError, StateConflictError, UnknownExecutionError
 from mge_ray.domain.events import (
+    BudgetRaised,
     CancelRequested,
     CodeEdited,
     ConcurrencyChanged,
@@ -83,16 +84,22 @@ class ExecutionServiceV2:
         execution_id: UUID | None = None,
         watch: Watch | None = None,
     ) -> UUID:
-        """Start executing a checked plan; return the execution's id once its start is journalled."""
+        """Start executing a checked plan; return the execution's id once its start is journalled.
+
+        Raises BudgetError, and nothing has begun, for a budget that not one call fits into.
+        """
         settings = settings or self.wave_executor.settings()
-        self._check_budget(settings)
+        self._expect_quotes(settings.budget_usd, settings.atom_budget_usd)
         execution_id = execution_id or uuid4()
         machine = ExecutionMachine(execution_id, plan)
         run = self.wave_executor.new_run(machine, settings)
         run.watch = watch
+        run.feed([self._started(run, settings)])
+        if _has_limit(settings):
+            run.expect_affordable()
         run.epoch = await self.wave_executor.journal.create(execution_id, plan, settings)
         self._runs[execution_id] = run
-        started = run.request(ExecutionStarted(self._now(), settings))
+        started = run.durable()
         self._drive(execution_id)
         await self._done(execution_id, started)
         return execution_id
@@ -120,7 +127,7 @@ class ExecutionServiceV2:
         if not machine.status.ended:
             run.epoch = await self.wave_executor.journal.take_over(execution_id)
             if machine.status is ExecutionStatus.PENDING:
-                run.request(ExecutionStarted(self._now(), settings))
+                run.request(self._started(run, settings))
             else:
                 run.request(CoordinatorRestarted(self._now(), tuple(live_gateways)))
             self._drive(execution_id)
@@ -210,6 +217,13 @@ class ExecutionServiceV2:
         await self._send(execution_id, event)
         return self._view(run)
 
+    async def set_budget(self, execution_id: UUID, limit_usd: float, *, by: str, reason: str) -> ExecutionState:
+        """Set another limit, not below what is committed; journalled with who and why. A paused one stays paused."""
+        run = self._run(execution_id)
+        self._expect_quotes(limit_usd)
+        await self._send(execution_id, BudgetRaised(self._now(), limit_usd, by, reason))
+        return self._view(run)
+
     async def wait(self, execution_id: UUID) -> ExecutionState:
         """Return when nothing is in flight and nothing may start: ended, paused, or without its journal."""
         run = self._run(execution_id)
@@ -283,6 +297,10 @@ class ExecutionServiceV2:
         status = ExecutionStatus.PAUSED if stopped else state.status
         return state.model_copy(update={"status": status, "reason": trouble})
 
+    def _started(self, run: ExecutionRun, settings: ExecutionSettings) -> ExecutionStarted:
+        dearest_usd = run.dearest_first_call_usd(settings.policy) if _has_limit(settings) else 0.0
+        return ExecutionStarted(self._now(), settings, dearest_usd)
+
     def _drive(self, execution_id: UUID) -> None:
         run = self._runs[execution_id]
         self._tasks[execution_id] = asyncio.create_task(self.wave_executor.drive(run), name=f"drive {execution_id}")
@@ -323,7 +341,11 @@ class ExecutionServiceV2:
         finally:
             await leases.release(Pool.EXECUTE, lease_ids)
 
-    def _check_budget(self, settings: ExecutionSettings) -> None:
+    def _expect_quotes(self, *limits_usd: float | None) -> None:
         client = self.wave_executor.retry_orchestrator.llm_client
-        if settings.budget_usd is not None and not isinstance(client, QuotesCalls):
+        if any(limit is not None for limit in limits_usd) and not isinstance(client, QuotesCalls):
             raise StateConflictError("a budget needs a client that can quote calls (max_cost_usd); this one cannot")
+
+
+def _has_limit(settings: ExecutionSettings) -> bool:
+    return settings.budget_usd is not None or settings.atom_budget_usd is not None

@@ -250,6 +250,10 @@ class Metrics(Protocol):
         """Count money spent."""
         ...
 
+    def soft_limit_reached(self) -> None:
+        """Count an execution of which most of the budget is used."""
+        ...
+
     def execution_finished(self, *, precision_percent: float, duration_s: float) -> None:
         """Record one execution's end."""
         ...

@@ -24,6 +24,7 @@ _NEEDS = {
     e.CodeEdited: ("edit", "paused, completed or failed"),
     e.FailureAccepted: ("approve in spite of failures", "paused or failed"),
     e.AtomApproved: ("approve", "started"),
+    e.BudgetRaised: ("budget", "not cancelled"),
 }
 ByHand = e.RetryRequested | e.CodeEdited | e.FailureAccepted | e.AtomApproved
 

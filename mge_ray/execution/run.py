@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from mge_ray.domain.commands import Command, Notice
+from mge_ray.domain.commands import Command, Generate, Notice
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.cost import NANO, to_nano
-from mge_ray.domain.errors import IllegalTransitionError
+from mge_ray.domain.errors import BudgetError, IllegalTransitionError
 from mge_ray.domain.events import Event
 from mge_ray.domain.machine import ExecutionMachine
+from mge_ray.domain.retry import AttemptPolicy
 from mge_ray.execution.offer import Offer
 from mge_ray.execution.ports import Metrics, Work
 from mge_ray.execution.priming import PromptPriming
 from mge_ray.execution.reuse import Reuse
+
+PRICED_AT_THE_START = 8
 
 
 @dataclass(slots=True)
@@ -45,7 +48,7 @@ class ExecutionRun:
     def offer(self, atom_id: str) -> Offer:
         """Return what the atom's next call needs; quoted once, however many turns it waits."""
         record = self.machine.atoms[atom_id]
-        call = (record.attempt, record.calls_failed)
+        call = (record.attempt, record.calls_failed, self.machine.asking(atom_id))
         known = self.offers.get(atom_id)
         if known is None or known.call != call:
             command = self.machine.preview(atom_id)
@@ -55,6 +58,35 @@ class ExecutionRun:
             known = self.offers[atom_id] = Offer(atom_id, call, lease.id, model, usd)
         return known
 
+    def expect_affordable(self) -> None:
+        """Raise BudgetError, saying what one call may cost, if none of the first wave's fits both budgets."""
+        machine, cheapest = self.machine, 0.0
+        for atom_id in machine.plan.waves[0].atom_ids:
+            usd = self.offer(atom_id).usd
+            if machine.money.fits(usd) and machine.fits_atom(atom_id, usd):
+                return
+            cheapest = min(cheapest or usd, usd)
+        settings = machine.settings
+        of_atom = settings.atom_budget_usd if settings and machine.money.fits(cheapest) else None
+        what = "the budget" if of_atom is None else "the budget of a single atom"
+        limit = machine.money.limit_usd if of_atom is None else of_atom
+        raise BudgetError(f"{what}, ${limit:g}, is too small: one call alone can cost up to ${cheapest:.4f}")
+
+    def dearest_first_call_usd(self, policy: AttemptPolicy) -> float:
+        """Return the most that a call at the start can bill, by some of them, as the policy has them ask.
+
+        Raises UnknownPriceError if a model that may be asked has no price.
+        """
+        plan, quotes = self.machine.plan, []
+        for atom_id in plan.waves[0].atom_ids[:PRICED_AT_THE_START]:
+            settings = policy.settings(1, plan.by_id[atom_id].complexity)
+            command = Generate(atom_id, 1, f"price of {atom_id}", settings)
+            quotes.append(self.work.quote_usd(command))
+        if policy.escalation_model is not None:
+            last = replace(command, call_id="price", settings=replace(settings, model=policy.escalation_model))
+            self.work.quote_usd(last)
+        return max(quotes)
+
     def request(self, event: Event) -> asyncio.Future[None]:
         """Hand in an event from outside; the future is done when it is durable, or carries why it was refused.
 
@@ -62,6 +94,12 @@ class ExecutionRun:
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.requests.append((event, future))
+        return future
+
+    def durable(self) -> asyncio.Future[None]:
+        """Return what is done when everything handled so far is durable."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.answered.append(future)
         return future
 
     def try_feed(self, event: Event) -> IllegalTransitionError | None:

@@ -7,6 +7,7 @@ port below it differs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
@@ -20,10 +21,12 @@ from mge_ray.domain.commands import (
     Generate,
     Notice,
     Release,
+    SoftLimitReached,
     WaveFinished,
 )
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.events import (
+    AtomBudgetExceeded,
     AtomTimedOut,
     ExecutionSettings,
     ExecutionStarted,
@@ -51,6 +54,9 @@ RENEW_EVERY_S = 5.0
 HEARTBEAT_EVERY_S = 2.0
 JOURNAL_PATIENCE_S = 20.0
 CHECKS_ASKED_FOR_AT_ONCE = 32
+PRICED_ANEW_A_TURN = 8
+"""Of the calls that do not fit: answers that came meanwhile may have taught a lower price."""
+_log = logging.getLogger(__name__)
 
 
 class WaveExecutor:
@@ -235,20 +241,20 @@ class WaveExecutor:
         machine, now = run.machine, self.clock.now()
         settings = machine.settings or self.settings()
         places = settings.max_concurrency - machine.flying[Pool.GENERATE]
-        wanted: dict[str, tuple[str, float]] = {}
-        batch_usd, refused_usd = 0.0, 0.0
-        ready = machine.ready(Pool.GENERATE, now=now, limit=places) if places > 0 else ()
-        for offer in run.priming.chosen([run.offer(atom_id) for atom_id in ready], now=now):
-            if machine.money.fits(batch_usd + offer.usd):
-                wanted[offer.lease_id] = (offer.atom_id, offer.usd)
-                batch_usd += offer.usd
-            else:
-                refused_usd = refused_usd or offer.usd
+        ready = machine.ready(Pool.GENERATE, now=now, limit=places) if places > 0 else []
+        if _end_the_too_dear(run, ready, now):
+            return  # what is left is looked at in the next turn
+        ready = [offer.atom_id for offer in run.priming.chosen([run.offer(atom_id) for atom_id in ready], now=now)]
+        wanted, refused = _affordable(run, ready)
+        for atom_id in refused[:PRICED_ANEW_A_TURN]:
+            run.offers.pop(atom_id)
         if wanted:
             await self._lease(run, Pool.GENERATE, wanted)
-        elif refused_usd and not machine.in_flight:
-            reason = f"budget: the next call can cost up to ${refused_usd:.4f}; {machine.money.describe()}"
-            run.feed([PauseRequested(now, reason)])
+        elif refused and not machine.in_flight:
+            usd = run.offer(refused[0]).usd
+            if not machine.money.fits(usd):
+                reason = f"budget: the next call can cost up to ${usd:.4f}; {machine.money.describe()}"
+                run.feed([PauseRequested(now, reason)])
 
     async def _lease(self, run: ExecutionRun, pool: Pool, wanted: Mapping[str, tuple[str, float]]) -> None:
         """Ask for leases; what is granted is an intent to act on an atom, with its reservation in US dollars."""
@@ -333,6 +339,9 @@ class WaveExecutor:
                 elapsed_s=wave.time_seconds,
                 finished=True,
             )
+        elif isinstance(notice, SoftLimitReached):
+            _log.warning("execution %s: soft limit reached: %s", machine.execution_id, machine.money.describe())
+            run.metrics.soft_limit_reached()
         else:
             state = execution_state(machine)
             run.metrics.execution_finished(
@@ -384,6 +393,33 @@ def _first_unknown(atom: AtomicUnit, known: Mapping[str, AtomicUnit]) -> str | N
             return atom_id
         queue += [further for further in known[atom_id].depends_on if further not in queue]
     return None
+
+
+def _affordable(run: ExecutionRun, ready: Sequence[str]) -> tuple[dict[str, tuple[str, float]], list[str]]:
+    """Return the leases of the calls that fit the budget together, with atom and reservation, and the other atoms."""
+    wanted: dict[str, tuple[str, float]] = {}
+    refused: list[str] = []
+    batch_usd = 0.0
+    for atom_id in ready:
+        offer = run.offer(atom_id)
+        if run.machine.money.fits(batch_usd + offer.usd):
+            wanted[offer.lease_id] = (atom_id, offer.usd)
+            batch_usd += offer.usd
+        else:
+            refused.append(atom_id)
+    return wanted, refused
+
+
+def _end_the_too_dear(run: ExecutionRun, ready: Sequence[str], now: float) -> bool:
+    """End the atoms whose next call does not fit the limit of a single atom; return whether there were any."""
+    suspects = [atom_id for atom_id in ready if not run.machine.fits_atom(atom_id, run.offer(atom_id).usd)]
+    for atom_id in suspects:
+        run.offers.pop(atom_id)  # answers that came meanwhile may have taught a lower price
+    offers = [(atom_id, run.offer(atom_id).usd) for atom_id in suspects]
+    too_dear = [AtomBudgetExceeded(now, *offer) for offer in offers if not run.machine.fits_atom(*offer)]
+    for event in too_dear:
+        run.try_feed(event)  # it may have ended with another one that it rests on
+    return bool(too_dear)
 
 
 def _act(run: ExecutionRun) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict
 
 from mge_ray.domain.attempt import AtomRecord, Attempt
+from mge_ray.domain.cost import BudgetChange
 from mge_ray.domain.generation import Billing, Usage
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.progress import execution_state, wave_state
@@ -136,6 +137,26 @@ class PromptCacheReport(BaseModel):
     saved_usd: float | None = None
 
 
+class MoneyReport(BaseModel):
+    """An execution's money in US dollars, each amount apart; `forecast_usd` is what it will have cost at its end.
+
+    `limit_usd` is None without a hard limit, the forecast where nothing is known. `changes` of the limit were made by
+    people. `answers_cut_short` were longer than what had been asked for to fit more calls into the budget.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    spent_usd: float
+    reserved_usd: float
+    unknown_usd: float
+    limit_usd: float | None
+    forecast_usd: float | None
+    soft_limit_reached: bool
+    atom_budget_usd: float | None
+    answers_cut_short: int
+    changes: tuple[BudgetChange, ...]
+
+
 class ExecutionReport(Totals):
     """One execution. `simulated` figures are no statement about any model's quality.
 
@@ -167,6 +188,7 @@ class ExecutionReport(Totals):
     tokens: TokensReport | None = None
     reuse: ReuseReport = ReuseReport()
     prompt_cache: PromptCacheReport | None = None
+    money: MoneyReport | None = None
     forecast: ForecastReport | None = None
 
 
@@ -207,7 +229,24 @@ def build_report(
         tokens=_tokens(seen) if seen else None,
         reuse=_reuse(machine),
         prompt_cache=_prompt_cache(seen, cost_usd) if seen else None,
+        money=money_report(machine),
         forecast=compare(machine, seen),
+    )
+
+
+def money_report(machine: ExecutionMachine) -> MoneyReport:
+    """Return how an execution's money stands."""
+    money, settings = machine.money, machine.settings
+    return MoneyReport(
+        spent_usd=money.spent_usd,
+        reserved_usd=money.reserved_usd,
+        unknown_usd=money.unknown_usd,
+        limit_usd=money.limit_usd,
+        forecast_usd=machine.forecast_usd,
+        soft_limit_reached=money.soft_limit_reached,
+        atom_budget_usd=settings.atom_budget_usd if settings else None,
+        answers_cut_short=machine.answers_cut_short,
+        changes=tuple(machine.budget_changes),
     )
 
 

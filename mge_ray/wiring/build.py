@@ -37,6 +37,7 @@ def attempt_policy(config: EngineConfig, model: str, escalation_model: str | Non
         escalation_model=None if escalation_model == model else escalation_model,
         accepts_sampling=sampling,
         accepts_effort=effort,
+        learns_max_tokens=True,
         **limits,
     )
 

@@ -4,15 +4,16 @@ import asyncio
 import json
 import pickle
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from mge_ray.adapters.anthropic_client import EnhancedAnthropicClient
-from mge_ray.adapters.message_request import build_request, max_cost_usd_of, max_input_tokens
+from mge_ray.adapters.message_request import CountedPrefixes, build_request, max_cost_usd_of, max_input_tokens
 from mge_ray.adapters.prices import PriceTable, Rates
 from mge_ray.domain.atom import AtomicUnit
 from mge_ray.domain.errors import UnknownPriceError
-from mge_ray.domain.generation import Billing, FailureKind, StopReason
+from mge_ray.domain.generation import Billing, FailureKind, StopReason, Usage
 from mge_ray.domain.retry import AttemptSettings
 from mge_ray.execution.ports import CallContext, CallFailedError, LLMClient, PlanContext, QuotesCalls
 from mge_ray.simulator import SimulatorConfig, running
@@ -306,6 +307,28 @@ def test_a_request_is_plain_data():
 def test_a_request_needs_settings():
     with pytest.raises(ValueError, match="settings"):
         build_request(ATOM, (), None, CallContext(call_id="c"))
+
+
+def test_what_the_provider_has_counted_bounds_prompts_that_begin_alike():
+    long = replace(build_request(ATOM, (), None, call()), system=("x" * 24_000,))
+    counted, other = CountedPrefixes(), replace(long, user="another\n" * 10)
+    assert counted.max_input_tokens(other) == max_input_tokens(other)
+    counted.observe(long, Usage(input_tokens=300, cache_write_tokens=6_000))
+    counted.observe(long, Usage(input_tokens=200, cache_read_tokens=5_000))
+    assert counted.max_input_tokens(other) == 512 + 6_300 + 80
+    assert max_cost_usd_of(other, PriceTable(), counted) < max_cost_usd_of(other, PriceTable())
+    for foreign in (replace(other, model="another"), replace(other, system=("y" * 24_000,))):
+        assert counted.max_input_tokens(foreign) == max_input_tokens(foreign)
+
+
+def test_a_count_that_leaves_tokens_out_is_not_believed_and_not_everything_is_kept():
+    long = replace(build_request(ATOM, (), None, call()), system=("x" * 24_000,))
+    counted = CountedPrefixes()
+    counted.observe(long, Usage(input_tokens=12))
+    assert counted.tokens == {}
+    for number in range(300):
+        counted.observe(replace(long, system=(f"{number}",)), Usage(input_tokens=10))
+    assert len(counted.tokens) == 256
 
 
 def test_the_token_bound_counts_bytes():

@@ -63,6 +63,8 @@ ONE_OF_EACH: tuple[e.Event, ...] = (
     e.FailureAccepted(17.0, "a", NASTY, NASTY),
     e.AtomApproved(18.0, "a", NASTY, NASTY),
     e.ConcurrencyChanged(19.0, 7, NASTY),
+    e.BudgetRaised(20.0, 5.0, NASTY, NASTY),
+    e.AtomBudgetExceeded(21.0, "a", 0.5),
 )
 
 

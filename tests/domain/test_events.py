@@ -74,6 +74,9 @@ FIELDS = {
     "call_id": texts,
     "lease_id": texts,
     "reserved_usd": positive,
+    "dearest_call_usd": positive,
+    "limit_usd": positive,
+    "next_call_usd": positive,
     "gateway": texts,
     "generation": generations,
     "failure": failures,
@@ -108,7 +111,7 @@ def test_every_event_is_read_back_as_it_was(event_type, data):
 
 def test_kinds_are_the_names_in_the_past_tense():
     kinds = [event_type.__dataclass_fields__["kind"].default for event_type in e.EVENT_TYPES]
-    assert len(set(kinds)) == len(kinds) == 20
+    assert len(set(kinds)) == len(kinds) == 22
 
 
 def refusal(payload, **version):

@@ -62,8 +62,9 @@ class Executions(RuleBasedStateMachine):
         gates=st.sets(st.integers(1, 3)),
         tries=st.integers(1, 4),
         attempts=st.integers(1, 4),
+        atom_budget=st.sampled_from([None, None, 0.2]),
     )
-    def begin(self, listed, acceptance, gates, tries, attempts):
+    def begin(self, *, listed, acceptance, gates, tries, attempts, atom_budget):
         waves = compute_waves(listed)
         tested = [wave.model_copy(update={"tests": ("tests",)}) if wave.wave_id in gates else wave for wave in waves]
         plan = Masterplan(
@@ -75,8 +76,14 @@ class Executions(RuleBasedStateMachine):
         )
         self.machine = ExecutionMachine(EXECUTION_ID, plan)
         policy = {"model": "m", "accepts_sampling": True, "max_attempts": attempts, "backoff_base_s": 2.0}
+        policy["learns_max_tokens"] = True
         run_settings = settings(
-            policy=policy, budget_usd=BUDGET_USD, max_transport_tries=tries, atom_timeout_s=60.0, max_worker_losses=2
+            policy=policy,
+            budget_usd=BUDGET_USD,
+            atom_budget_usd=atom_budget,
+            max_transport_tries=tries,
+            atom_timeout_s=60.0,
+            max_worker_losses=2,
         )
         self.send(e.ExecutionStarted(self.now, run_settings))
 
@@ -197,9 +204,14 @@ class Executions(RuleBasedStateMachine):
         if pool is Pool.EXECUTE:
             usd, gateway = 0.0, ""
         event = e.LeaseGranted(self.now, pool, atom_id, lease_id, usd, gateway)
-        if pool is Pool.GENERATE and not self.machine.money.fits(usd):
+        if pool is Pool.GENERATE and not (self.machine.money.fits(usd) and self.machine.fits_atom(atom_id, usd)):
             self.must_be_refused(event)
+            if not self.machine.fits_atom(atom_id, usd):
+                self.send(e.AtomBudgetExceeded(self.now, atom_id, usd))
+                assert self.machine.atoms[atom_id].status.ended
             return
+        if pool is Pool.GENERATE:
+            self.must_be_refused(e.AtomBudgetExceeded(self.now, atom_id, usd))
         self.leases[lease_id] = pool
         (command,) = self.send(event)
         expected = c.Generate if pool is Pool.GENERATE else c.Accept if atom_id == ACCEPTANCE else c.Execute
@@ -297,6 +309,17 @@ class Executions(RuleBasedStateMachine):
         self.send(e.ConcurrencyChanged(self.now, limit, "me"))
         assert self.machine.settings.max_concurrency == limit
 
+    @precondition(lambda self: self.machine.status is not ExecutionStatus.CANCELLED)
+    @rule(limit_usd=st.sampled_from([0.0, 0.1, 1.0, 2.0, 3.0]), sure=picks)
+    def a_person_sets_another_limit(self, limit_usd, sure):
+        event = e.BudgetRaised(self.now, limit_usd, "me", "because")
+        if to_nano(limit_usd) < self.machine.money.committed_nano:
+            self.must_be_refused(event)
+        elif sure > 50:
+            status = self.machine.status
+            self.send(event)
+            assert (self.machine.status, self.machine.money.limit_usd) == (status, limit_usd)
+
     @precondition(lambda self: self.machine.status in OPENABLE)
     @rule(wish=st.sampled_from(["retry all", "retry one", "edit", "take", "approve"]), number=picks)
     def a_person_steps_in(self, wish, number):
@@ -367,7 +390,13 @@ class Executions(RuleBasedStateMachine):
     def money_stays_within_the_limit(self):
         money = self.machine.money
         assert min(money.spent_nano, money.reserved_nano, money.unknown_nano) >= 0
-        assert money.spent_nano + money.reserved_nano + money.unknown_nano <= to_nano(BUDGET_USD)
+        assert money.committed_nano <= to_nano(money.limit_usd)
+        if money.soft_limit_reached:
+            assert self.machine.soft_limit_told
+        forecast = self.machine.forecast_usd
+        assert forecast is None or forecast >= money.spent_usd + money.unknown_usd
+        closed = sum(record.closed_usd for record in self.machine.atoms.values())
+        assert abs(self.machine.closed_usd - closed) < 1e-9
         assert set(money.reservations) == set(self.calls)
 
     @invariant()

@@ -38,6 +38,8 @@ SAMPLES = {
     e.CodeEdited: lambda call_id: e.CodeEdited(2_000.0, "b", "x = 2\n", "me", PASSED),
     e.FailureAccepted: lambda call_id: e.FailureAccepted(2_000.0, "b", "me"),
     e.AtomApproved: lambda call_id: e.AtomApproved(2_000.0, "c", "me"),
+    e.BudgetRaised: lambda call_id: e.BudgetRaised(2_000.0, 5.0, "me", "more"),
+    e.AtomBudgetExceeded: lambda call_id: e.AtomBudgetExceeded(2_000.0, "d", 1.0),
     e.CoordinatorRestarted: lambda call_id: e.CoordinatorRestarted(2_000.0),
 }
 EVERY_PAIR = list(product(ExecutionStatus, e.EVENT_TYPES))
@@ -45,7 +47,8 @@ EVERY_PAIR = list(product(ExecutionStatus, e.EVENT_TYPES))
 
 def execution_that_is(status):
     """A machine in this status. Work on `a` is in flight where it can be; `b` has failed if anything may, `c` not."""
-    run = driven("a, b, c, d", started=status is not ExecutionStatus.PENDING, policy={"model": "m", "max_attempts": 1})
+    wishes = {"policy": {"model": "m", "max_attempts": 1}, "atom_budget_usd": 0.5}
+    run = driven("a, b, c, d", started=status is not ExecutionStatus.PENDING, **wishes)
     if status is not ExecutionStatus.PENDING:
         run.attempt("b", PASSED if status is ExecutionStatus.COMPLETED else failed())
         run.attempt("c")

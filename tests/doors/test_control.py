@@ -20,7 +20,7 @@ from mge_ray.pipeline.spec.steps import requirements_stage
 from mge_ray.wiring.settings import DEFAULT_MODEL
 from tests.builders import PASSED, failed, policy, settings
 from tests.engines import engine, until
-from tests.fakes.llm import ScriptedClient
+from tests.fakes.llm import QuotingClient, ScriptedClient
 from tests.fakes.validator import RuleValidator
 
 WRONG = "def to_celsius(value: float, unit: str) -> float:\n    return 0.0\n"
@@ -167,6 +167,87 @@ def test_the_report_ends_with_the_commands_that_act_on_what_is_to_be_reviewed(st
     assert "mge-ray" not in told
     assert "used despite its failures, as decided by" in (stored.folder / "run.html").read_text()
     assert "the test is wrong" in cli("status", short, "--atom", "to_celsius").out
+
+
+async def is_paused_for_its_budget(stored, client):
+    service = ExecutionServiceV2(engine(client, journal=stored.journal))
+    plan = load_plan(stored.folder / "my-plan" / "plan.yaml")
+    wishes = settings(simulated=True, budget_usd=0.015, policy=policy(model=DEFAULT_MODEL))
+    execution_id = await service.start_plan(plan, settings=wishes)
+    assert (await service.wait(execution_id)).reason.startswith("budget: ")
+    return execution_id
+
+
+def test_another_limit_is_journalled_with_who_and_why_and_a_resume_goes_on(stored, cli):
+    client = QuotingClient()
+    execution_id = asyncio.run(is_paused_for_its_budget(stored, client))
+    short = str(execution_id)[:8]
+    told = cli("budget", short)
+    assert told.out.splitlines() == [
+        "spent      $0.0100 (simulated)",
+        "reserved   $0.0000",
+        "unknown    $0.0000",
+        "limit      $0.0150",
+        "forecast   $0.0300 at completion",
+        f"go on with: mge-ray resume {short}",
+    ]
+    less = cli("budget", short, "--limit", "0.001", "--reason", "less")
+    assert (less.code, less.err.count("\n")) == (2, 1)
+    assert "a limit of $0.0010 is below what is committed already" in less.err
+    raised = cli("budget", short, "--limit", "1.5", "--reason", "the customer\nagreed")
+    assert (raised.code, stored.status(execution_id)) == (0, ExecutionStatus.PAUSED)
+    assert "limit      $1.5000" in raised.out
+    assert raised.out.splitlines()[-2].endswith(": the customer agreed")
+    (change,) = cli("budget", short, "--json").json["changes"]
+    assert (change["before_usd"], change["limit_usd"], change["reason"]) == (0.015, 1.5, "the customer\nagreed")
+    assert "limit $1.5000, forecast at completion $0.0300" in cli("status", short).out
+
+    async def go_on():
+        service = ExecutionServiceV2(engine(client, journal=stored.journal))
+        events = load_events(stored.url, execution_id)
+        await service.recover_execution(execution_id, load_plan_of(stored.url, execution_id), events)
+        await service.resume_execution(execution_id)
+        return await service.wait(execution_id)
+
+    assert asyncio.run(go_on()).status is ExecutionStatus.COMPLETED
+
+
+def test_the_owner_of_a_driven_execution_sets_another_limit(stored, cli):
+    client = QuotingClient(quote_usd=0.01)
+    stored.service = ExecutionServiceV2(engine(client, journal=stored.journal))
+    stored.client = client
+
+    async def story():
+        execution_id = await is_driven(stored)
+        ran = await asked(stored, cli, "budget", execution_id, "--limit", "2", "--reason", "a limit after all")
+        assert ran.code == 0, ran.err
+        assert stored.service.machine(execution_id).money.limit_usd == stored.machine(execution_id).money.limit_usd == 2
+        refused = await asked(stored, cli, "budget", execution_id, "--limit", "0.001", "--reason", "none")
+        assert (refused.code, "below what is committed" in refused.err) == (2, True)
+        client.gate.set()
+        assert (await stored.service.wait(execution_id)).status is ExecutionStatus.COMPLETED
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--limit", "1"), "needs both --limit USD and --reason TEXT"),
+        (("--reason", "x"), "needs both --limit USD and --reason TEXT"),
+        (("--limit", "1", "--reason", " "), "--reason is empty"),
+        (("--limit", "-1", "--reason", "x"), "--limit"),
+        (("--limit", "nan", "--reason", "x"), "--limit"),
+        (("--limit", "inf", "--reason", "x"), "finite number"),
+    ],
+)
+def test_a_limit_that_is_none_or_has_no_reason_is_one_line(stored, cli, flags, said):
+    execution_id = asyncio.run(has_failed(stored))
+    before = load_execution(stored.url, execution_id)
+    ran = cli("budget", execution_id, *flags)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1), ran
+    assert said in ran.err
+    assert load_execution(stored.url, execution_id) == before
 
 
 def test_a_retry_is_journalled_and_told_how_it_goes_on(stored, cli):

@@ -130,11 +130,13 @@ def test_a_stage_that_fails_is_told_and_what_was_accepted_is_kept(planning):
 
 def test_a_budget_covers_all_stages_and_stops_before_it_is_exceeded(planning):
     client, planner = planning(budget=0.025)
-    with pytest.raises(PlanningStoppedError, match="paused in the stage details: budget") as stopped:
+    with pytest.raises(PlanningStoppedError, match=r"stopped before the stage details: .* up to \$0.0100") as stopped:
         planner.plan(SCORES)
     assert stopped.value.code == 3
     assert planner.spent_usd <= 0.025
     assert client.atom_ids == ["plan:requirements", "plan:interface"]
+    with pytest.raises(PlanningStoppedError, match="paused in the stage details: budget"):
+        planning(budget=0.015)[1].plan(SCORES)  # room for one of its two steps
 
 
 def test_a_provider_that_stops_pauses_the_planning(planning):

@@ -118,7 +118,8 @@ def test_a_budget_that_is_too_small_leaves_a_partial_project_that_says_so(starte
     finished = starter.parent / "out" / "temperatures"
     write_project({"kept.py": "# bought before"}, finished)
     reports = ("--report", "run.json", "--report", "run.html")
-    process = run(starter.parent, "--budget", "0.0505", *reports)  # room for one answer after the other, so for one
+    small = ("--budget", "0.0052", "--max-tokens", "512", "--price", "claude-sonnet-5-5=0/10")  # a call is $0.00512
+    process = run(starter.parent, *small, *reports)
     said = finish(process)
     assert [path.name for path in finished.iterdir() if path.suffix == ".py"] == ["kept.py"]
     assert process.returncode == 3, said

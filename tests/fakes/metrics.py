@@ -14,6 +14,7 @@ class RecordedMetrics:
     waves: list[tuple[int, int, int, bool]] = field(default_factory=list)
     costs_usd: list[float] = field(default_factory=list)
     precisions: list[float] = field(default_factory=list)
+    soft_limits: int = 0
 
     def attempt_made(self, *, attempt: int, passed: bool, temperature_changed: bool) -> None:
         """Keep an attempt."""
@@ -30,6 +31,10 @@ class RecordedMetrics:
     def cost_added(self, *, usd: float) -> None:
         """Keep money spent."""
         self.costs_usd.append(usd)
+
+    def soft_limit_reached(self) -> None:
+        """Count a budget of which most is used."""
+        self.soft_limits += 1
 
     def execution_finished(self, *, precision_percent: float, duration_s: float) -> None:
         """Keep an execution's end."""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from mge_ray.domain import commands as c
 from mge_ray.domain.cost import to_nano
-from mge_ray.domain.errors import StateConflictError
+from mge_ray.domain.errors import BudgetError, StateConflictError
 from mge_ray.domain.events import ExecutionSettings
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.plan import Masterplan, compute_waves
@@ -96,7 +96,8 @@ class Scenario:
 
     async def run(self) -> Done:
         """Drive the execution to its end, whatever happens on the way."""
-        await self._until_started()
+        if not await self._until_started():
+            return Done(self.seed, ExecutionStatus.PENDING, len(self.plan.atoms), 0, 0, 0, 0)
         while True:
             state = await self.service.wait(self.id)
             failure = self._failure()
@@ -123,13 +124,19 @@ class Scenario:
             world.turns,
         )
 
-    async def _until_started(self) -> None:
+    async def _until_started(self) -> bool:
+        """Return False where the budget is too small for a single call: nothing has begun then."""
         try:
             await self.service.start_plan(self.plan, settings=self.settings, execution_id=self.id)
+        except BudgetError:
+            if self.service.execution_ids or self.world.provider.made:
+                raise Broken("an execution that cannot pay for one call has begun") from None
+            return False
         except Crash:
             await self._recover()
         except JournalUnavailableError:
             pass
+        return True
 
     async def _recover(self) -> None:
         """Begin another life of the coordinator, once the leases of the former one have run out or not."""
@@ -157,10 +164,24 @@ class Scenario:
     async def _goes_on(self, state: ExecutionState) -> bool:
         """Resume what has paused itself, as an operator would, but not for ever."""
         self.resumes += 1
-        if self.resumes > MOST_RESUMES or state.reason.startswith("budget"):
+        if self.resumes > MOST_RESUMES:
             return False
+        if state.reason.startswith("budget"):
+            if self.world.chance(0.4):
+                return False
+            await self._survive(self._set_another_limit(self.id))
+            if self._failure() is not None:  # the process died of it, or its journal is away
+                return True
         await self._survive(self.service.resume_execution(self.id))
         return True
+
+    async def _set_another_limit(self, execution_id: UUID) -> ExecutionState:
+        """Ask for more money, or for less, which may be less than what is committed."""
+        money = self.service.machine(execution_id).money
+        limit = (money.spent_usd + money.unknown_usd) * self.world.draw.choice([0.9, 1.1, 1.5, 3.0]) + 0.01
+        if self.world.limit_nano is not None:
+            self.world.limit_nano = max(self.world.limit_nano, to_nano(limit))
+        return await self.service.set_budget(execution_id, limit, by="operator", reason="drawn")
 
     async def _survive(self, request: object) -> None:
         try:
@@ -184,8 +205,9 @@ class Scenario:
                     self.service.cancel_execution,
                     partial(self.service.pause_execution, now=True),
                     partial(self.service.change_concurrency, limit=self.world.draw.randint(1, 50), by="a test"),
+                    self._set_another_limit,
                 ],
-                [10, 20, 1, 5, 5],
+                [10, 20, 1, 5, 5, 3],
             )[0]
             self.command = asyncio.get_running_loop().create_task(wish(self.id))
         await asyncio.sleep(0)
@@ -247,9 +269,11 @@ def drawn_plan(draw: random.Random, count: int) -> Masterplan:
 def drawn_settings(draw: random.Random, atoms: int) -> ExecutionSettings:
     """Draw a budget that may be too small, and limits that may be low."""
     policy = {"model": "m", "accepts_sampling": True, "max_attempts": draw.choice([1, 2, 4, 4])}
+    policy["learns_max_tokens"] = draw.random() < 0.7
     return settings(
         policy=policy,
         budget_usd=draw.choice([None, None, 0.01 * atoms, 0.03 * atoms, 1.0 * atoms]),
+        atom_budget_usd=draw.choice([None, None, None, 0.05, 0.2]),
         max_concurrency=draw.choice([1, 5, 100]),
         max_transport_tries=draw.choice([2, 12]),
         max_worker_losses=draw.choice([1, 3]),

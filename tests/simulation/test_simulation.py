@@ -12,6 +12,7 @@ from mge_ray.domain.queues import ReadyQueues
 from mge_ray.domain.throttle import SharedLeases
 from mge_ray.domain.waves import WaveProgress
 from mge_ray.execution import wave_executor
+from mge_ray.execution.run import ExecutionRun
 from mge_ray.execution.wave_executor import WaveExecutor
 from tests.simulation.scenario import simulate
 
@@ -83,6 +84,17 @@ def spend_beyond_the_limit(patch):
     patch.setattr(CostGuardrails, "fits", lambda _self, _usd: True)
 
 
+def spend_beyond_an_atoms_limit(patch):
+    """An atom's own limit is not asked for."""
+    patch.setattr(ExecutionRecord, "fits_atom", lambda _self, _atom_id, _usd: True)
+
+
+def reserve_less_than_is_asked_for(patch):
+    """A call is priced as if its answer were short, and asks for a long one."""
+    offer = ExecutionRun.offer
+    patch.setattr(ExecutionRun, "offer", lambda self, atom_id: offer(self, atom_id)._replace(usd=0.0001))
+
+
 def begin_a_wave_early(patch):
     """The next wave opens while one atom of this one is still open."""
 
@@ -102,6 +114,8 @@ def begin_a_wave_early(patch):
         dispatch_twice,
         buy_again_after_a_restart,
         spend_beyond_the_limit,
+        spend_beyond_an_atoms_limit,
+        reserve_less_than_is_asked_for,
         begin_a_wave_early,
     ],
     ids=lambda plant: plant.__name__,

@@ -9,13 +9,13 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
 from mge_ray.domain.commands import Abandon, Accept, Execute, Generate
 from mge_ray.domain.concurrency import Pool
-from mge_ray.domain.cost import to_nano
+from mge_ray.domain.cost import NANO, to_nano
 from mge_ray.domain.events import (
     AcceptanceFinished,
     AcceptanceLost,
@@ -25,7 +25,7 @@ from mge_ray.domain.events import (
     GenerationFailed,
     WorkerLost,
 )
-from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation, StopReason
+from mge_ray.domain.generation import Billing, CallFailure, FailureKind, Generation, StopReason, Usage
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.throttle import CallOutcome, Throttles, ThrottleView
 from mge_ray.execution.memory_journal import MemoryJournal
@@ -92,7 +92,7 @@ class Provider:
         self.billed_nano = 0
         self.made: set[str] = set()
 
-    def call(self, call_id: str, most_usd: float) -> tuple[float, Generation | CallFailure]:
+    def call(self, call_id: str, most_usd: float, max_tokens: int) -> tuple[float, Generation | CallFailure]:
         """Make a call; return its seconds and what becomes of it."""
         if call_id in self.made:
             raise Broken(f"{call_id} was made twice")
@@ -112,11 +112,18 @@ class Provider:
         lot -= faults.stalled
         if lot < faults.refused:
             return 0.2, CallFailure(FailureKind.REQUEST_REFUSED, "no")
+        return seconds, self._answer(call_id, most_usd, max_tokens)
+
+    def _answer(self, call_id: str, most_usd: float, max_tokens: int) -> Generation:
         usd = self._bill(call_id, most_usd, self._draw.uniform(0.2, 1.0))
-        if self._draw.random() < faults.bad_answer:
+        tokens = int(300 * self._draw.lognormvariate(0, 0.7))
+        if tokens > max_tokens:
+            cut = generation(None, usd=usd, stop_reason=StopReason.MAX_TOKENS)
+            return replace(cut, usage=Usage(10, max_tokens))
+        if self._draw.random() < self._faults.bad_answer:
             stop = self._draw.choice([StopReason.MAX_TOKENS, StopReason.REFUSAL, StopReason.OTHER])
-            return seconds, generation(None, usd=usd, stop_reason=stop)
-        return seconds, generation(f"code of {call_id}\n", usd=usd)
+            return generation(None, usd=usd, stop_reason=stop)
+        return replace(generation(f"code of {call_id}\n", usd=usd), usage=Usage(10, tokens))
 
     def _bill(self, call_id: str, most_usd: float, share: float) -> float:
         usd = most_usd * share
@@ -135,6 +142,7 @@ class World:
         self.clock = VirtualClock()
         self.provider = Provider(self.draw, faults)
         self.limit_nano = limit_nano
+        """The highest limit that anybody has ever asked for; None where there was none at the start."""
         self.leases = leases
         self.most_turns = MOST_TURNS + TURNS_AN_ATOM * atoms
         self.controller = self._new_controller()
@@ -239,7 +247,7 @@ class WorldWork:
 
     def quote_usd(self, command: Generate) -> float:
         """Return the most a call can bill; the same for a call however often it is asked."""
-        return 0.01 * (1 + len(command.atom_id) % 3)
+        return 0.01 * (1 + len(command.atom_id) % 3) * command.settings.max_tokens / 4_096
 
     def gateway_for(self, atom_id: str) -> str:
         """Return any gateway that lives."""
@@ -273,7 +281,8 @@ class WorldWork:
         self._calls[command.call_id] = command
         gateway = self._world.gateway(command.gateway)
         if gateway is not None and command.call_id not in gateway.calls:
-            seconds, answer = self._world.provider.call(command.call_id, self.quote_usd(command))
+            most_usd, max_tokens = self.quote_usd(command), command.settings.max_tokens
+            seconds, answer = self._world.provider.call(command.call_id, most_usd, max_tokens)
             gateway.calls[command.call_id] = (self._world.clock.at + seconds, answer)
         self.check_money()
 
@@ -354,9 +363,20 @@ class WorldWork:
 
     def check_money(self) -> None:
         """Hold the ledger against the limit, and the provider's bill against the ledger."""
-        money, limit = self._machine.money, self._world.limit_nano
+        money = self._machine.money
         committed = money.spent_nano + money.reserved_nano + money.unknown_nano
-        if limit is not None and committed > limit:
-            raise Broken(f"committed {committed} of {limit} nano-dollars")
+        for limit in (self._world.limit_nano, None if money.limit_usd is None else to_nano(money.limit_usd)):
+            if limit is not None and committed > limit:
+                raise Broken(f"committed {committed} of {limit} nano-dollars")
+        self._no_atom_spends_too_much()
         if self._world.provider.billed_nano > committed:
             raise Broken(f"billed {self._world.provider.billed_nano}, accounted for {committed} nano-dollars")
+
+    def _no_atom_spends_too_much(self) -> None:
+        settings, money = self._machine.settings, self._machine.money
+        if settings is None or settings.atom_budget_usd is None:
+            return
+        for record in self._machine.atoms.values():
+            usd = record.committed_usd + money.reservations.get(record.call_id, 0) / NANO
+            if to_nano(usd) > to_nano(settings.atom_budget_usd):
+                raise Broken(f"{record.atom_id} has committed {usd} of its {settings.atom_budget_usd} dollars")

@@ -8,6 +8,14 @@ function figures() {
   const unknown = run.unknown_cost_usd > 0
     ? h("small", { class: "warn" }, `and at most ${dollars(run.unknown_cost_usd)} of unknown fate`)
     : h("small", {}, "nothing of unknown fate");
+  const money = run.money;
+  const paid = [
+    h("small", {}, of), unknown,
+    money.reserved_usd > 0 && h("small", {}, `at most ${dollars(money.reserved_usd)} reserved for calls in flight`),
+    money.forecast_usd !== null && run.partial && h("small", {}, `${dollars(money.forecast_usd)} forecast at completion`),
+    money.soft_limit_reached && h("small", { class: "warn" }, "70 % of the budget is used"),
+    ...money.changes.map((one) => h("small", {}, `limit ${one.before_usd === null ? "none" : dollars(one.before_usd)} → ${dollars(one.limit_usd)}, by ${one.by}: ${one.reason}`)),
+  ].filter(Boolean);
   const won = run.success_after_retry === null ? "none retried" : `${percent(run.success_after_retry)} of those passed`;
   const calls = run.calls.billed_without_answer + run.calls.unknown_spend + run.calls.not_billed;
   const reuse = run.reuse, cached = run.prompt_cache ? run.prompt_cache.read_tokens : 0;
@@ -18,7 +26,7 @@ function figures() {
     ["Precision", `${run.precision_percent.toFixed(1)} %`, h("small", {}, `${number(run.atoms_succeeded)} of ${plural(run.atoms_total, "atom")}`)],
     ["Retry rate", percent(run.retry_rate), h("small", {}, won)],
     ["Attempts", number(run.attempts), h("small", {}, calls ? `and ${plural(calls, "call")} without answer` : "every call answered")],
-    [run.simulated ? "Simulated cost" : "Cost", dollars(run.total_cost_usd), [h("small", {}, of), unknown]],
+    [run.simulated ? "Simulated cost" : "Cost", dollars(run.total_cost_usd), paid],
     ["Not paid", dollars(saved), h("small", {}, [reuse.atoms_reused && `${plural(reuse.atoms_reused, "atom")} from earlier runs`,
       reuse.shared_answers && `${plural(reuse.shared_answers, "answer")} shared`, cached && `${number(cached)} prompt tokens from the cache`].filter(Boolean).join(", ") || "nothing taken over")],
     ["Time", time(run.total_time_seconds), h("small", {}, `${time(run.check_seconds)} of checking`)],

@@ -61,7 +61,7 @@ def _facts(machine: ExecutionMachine) -> dict[str, Any]:
     settings = machine.settings
     if settings is None:
         return {"model": "", "escalation_model": None, "concurrency": 0, "started": None, "soft_usd": None}
-    limit = settings.budget_usd
+    limit = machine.money.limit_usd
     return {
         "model": settings.policy.model,
         "escalation_model": settings.policy.escalation_model,
