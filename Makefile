@@ -9,7 +9,7 @@ RUN_FLAGS ?= --simulate --latency lognormal:1.5:0.5 --seed 7 \
 	--fault wrong=0.2 --fault 429=0.05 --fault 529=0.03 \
 	--out out/bookkeeping --report out/bookkeeping.report.json --report out/bookkeeping.report.html
 
-.PHONY: run test gate unit setup system-packages lock benchmarks chaos clean
+.PHONY: run test gate unit setup system-packages lock benchmarks simulate-long chaos clean
 
 run: setup
 	$(BIN)/mge-ray run $(PLAN) $(RUN_FLAGS)
@@ -51,6 +51,10 @@ lock:
 		pyproject.toml --group dev -o requirements/dev.lock
 
 # Kills processes of real runs and looks whether they end right; prints a table by kind of kill.
+# A million atoms of drawn executions in virtual time, with crashes and commands: about half an hour.
+simulate-long: setup
+	$(BIN)/python -m tests.simulation --until-atoms 1000000
+
 chaos: setup
 	$(BIN)/python -m tests.cluster.chaos --runs 50 --seed 0
 

@@ -77,9 +77,10 @@ class AtomRecord:
     `active_s` is the time spent in flight, `flight_began_at` when the present flight began; waiting is not counted.
     `reopened` counts how often a failure above the atom sent it back after it was accepted, and `fallback` is the code
     that was accepted then. `waits_for` is the dependency that is open again, `opened` those that this atom has
-    sent back, `rechecks` the checks still to be made with new code of theirs, the one in hand first. `on_trial` is true
-    of an atom that was sent back by one that rests on it; `spares` are the indices of its attempts that pass its own
-    tests and wait to be of use, `newest_spare` the one of its last opening. `accepted_at` orders acceptances.
+    sent back, `rechecks` the checks still to be made with new code of theirs, the one in hand first, `hints` whom
+    failed ones named. `on_trial` is true of an atom that was sent back by one that rests on it; `spares` are indices of
+    its attempts that pass its own tests and wait to be of use, `newest_spare` the one of its last opening.
+    `accepted_at` orders acceptances.
     `attempts_before` are those that do not count against the limit any more: a person granted new ones, or wrote some.
     `waived` says that its code is used although it failed. `cut_short` says that an answer was longer than what others
     had needed, so that the policy's own max_tokens holds from now on. `granted_from_usd` is what it had cost when a
@@ -112,6 +113,7 @@ class AtomRecord:
     waits_for: str = ""
     opened: list[str] = field(default_factory=list)
     rechecks: list[Recheck] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
     on_trial: bool = False
     spares: list[int] = field(default_factory=list)
     newest_spare: int | None = None

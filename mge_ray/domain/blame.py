@@ -18,7 +18,7 @@ from mge_ray.domain.validation import Level, ValidationResult
 
 FAILURES_BEFORE_BLAME = 2
 """How often an atom has to fail before it may blame a dependency, while it has attempts left."""
-MOST_OPENED = 6
+MOST_OPENED = 8
 """How often one atom may send others back: each time costs a call."""
 MOST_RECHECKS = 24
 KEPT = "kept as it was; what was written anew is used where it helps"
@@ -62,10 +62,13 @@ class Blame(ExecutionRecord):
     def _culprit(self, record: AtomRecord, *, last: bool) -> AtomRecord | None:
         """Return the dependency to wait for: one that is open again, or the most suspicious that may be opened.
 
-        All attempts are asked: one that is wrong by itself may never reach the code that fails the right ones.
+        All attempts are asked: one that is wrong by itself may never reach the code that fails the right ones. Checks
+        with code in reserve are asked first: past one fault they show the next. The first suspect has a second chance
+        before the third has one.
         """
         named = Counter(atom_id for attempt in reversed(record.attempts) for atom_id in attempt.verdict.blamed)
-        suspects = [self.atoms[atom_id] for atom_id, _ in named.most_common() if atom_id in self.atoms]
+        names = dict.fromkeys([*reversed(record.hints), *(atom_id for atom_id, _ in named.most_common())])
+        suspects = [self.atoms[atom_id] for atom_id in names if atom_id in self.atoms]
         suspects = [one for one in suspects if one.wave_id < record.wave_id]
         for one in suspects:
             if not one.status.ended:
@@ -76,7 +79,8 @@ class Blame(ExecutionRecord):
         ]
         if not able or len(record.opened) >= MOST_OPENED:
             return None
-        return min(able, key=lambda one: (self._is_trusted(one), record.opened.count(one.atom_id)))
+        turns = {one.atom_id: 2 * record.opened.count(one.atom_id) + n for n, one in enumerate(able)}
+        return min(able, key=lambda one: (self._is_trusted(one), turns[one.atom_id]))
 
     def _is_trusted(self, record: AtomRecord) -> bool:
         """Return whether tests speak for the code: its own, or those of something accepted on top of it."""
@@ -148,14 +152,20 @@ class Blame(ExecutionRecord):
 
 
 def answers_worth_a_check(record: AtomRecord) -> list[int]:
-    """Return the indices of attempts that failed by their tests alone, the best verdict first, the later of equals."""
+    """Return the indices of attempts that failed by their tests alone, the best verdict first, the later of equals.
+
+    Of attempts with the same code one is enough.
+    """
     tested = [n for n, attempt in enumerate(record.attempts) if attempt.code and attempt.verdict.level is Level.TESTS]
-    return sorted(tested, key=lambda n: (record.attempts[n].verdict.merit, n), reverse=True)
+    ranked = sorted(tested, key=lambda n: (record.attempts[n].verdict.merit, n), reverse=True)
+    first_of = {record.attempts[n].code: n for n in reversed(ranked)}
+    return [n for n in ranked if first_of[record.attempts[n].code] == n]
 
 
 def _complaint(record: AtomRecord, culprit: str) -> ValidationResult:
     """Turn the last failed check that names the culprit into what is wrong with the culprit's code."""
-    verdict = next(one.verdict for one in reversed(record.attempts) if culprit in one.verdict.blamed)
+    verdicts = [one.verdict for one in reversed(record.attempts)]
+    verdict = next((one for one in verdicts if culprit in one.blamed), verdicts[0])
     issues = tuple(
         issue.model_copy(
             update={

@@ -149,7 +149,7 @@ class Control(WaveProgress):
         record.attempt, record.attempts_before = len(record.attempts) + 1, len(record.attempts)
         record.calls_set_aside += 1  # an answer whose check took too long has made no attempt: its id is not used again
         record.tries, record.workers_lost, record.active_s, record.answer = 1, 0, 0.0, None
-        record.opened = []
+        record.opened, record.hints = [], []
         record.granted_from_usd = record.cost_usd + record.unknown_usd
         record.status, record.code, record.cause = AtomStatus.PENDING, None, ""
 

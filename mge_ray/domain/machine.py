@@ -265,6 +265,7 @@ class ExecutionMachine(Spending):
             return self._end_atom(record, AtomStatus.SUCCEEDED, at, cause=kept)
         if hopeless:
             return self._end_atom(record, AtomStatus.FAILED, at, cause=hopeless)
+        record.hints += verdict.blamed[:1]
         if record.rechecks:
             self._recheck(record)
             return []

@@ -8,6 +8,7 @@ python -m tests.simulation --scale             time and memory an atom from 1,00
 from __future__ import annotations
 
 import argparse
+import logging
 import resource
 import sys
 import time
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--until-atoms", type=int)
     parser.add_argument("--scale", action="store_true")
     arguments = parser.parse_args()
+    logging.disable(logging.WARNING)  # soft limits are told thousands of times
     if arguments.scale:
         show_scale()
     elif arguments.seed is not None:
