@@ -66,8 +66,7 @@ class Blame(ExecutionRecord):
         with code in reserve are asked first: past one fault they show the next. The first suspect has a second chance
         before the third has one.
         """
-        named = Counter(atom_id for attempt in reversed(record.attempts) for atom_id in attempt.verdict.blamed)
-        names = dict.fromkeys([*reversed(record.hints), *(atom_id for atom_id, _ in named.most_common())])
+        names = dict.fromkeys([*reversed(record.hints), *_named(record)])
         suspects = [self.atoms[atom_id] for atom_id in names if atom_id in self.atoms]
         suspects = [one for one in suspects if one.wave_id < record.wave_id]
         for one in suspects:
@@ -149,6 +148,17 @@ class Blame(ExecutionRecord):
             other.accepted_at = self.verdicts
             if not other.status.ended:
                 other.fallback = other.code
+
+
+def _named(record: AtomRecord) -> list[str]:
+    """Return whom failed attempts name: by the best place that any gives them, then by how many name them."""
+    votes: Counter[str] = Counter()
+    places: dict[str, int] = {}
+    for attempt in reversed(record.attempts):
+        for place, atom_id in enumerate(attempt.verdict.blamed):
+            votes[atom_id] += 1
+            places[atom_id] = min(place, places.get(atom_id, place))
+    return sorted(votes, key=lambda atom_id: (places[atom_id], -votes[atom_id]))
 
 
 def answers_worth_a_check(record: AtomRecord) -> list[int]:

@@ -120,6 +120,18 @@ def test_code_that_something_tested_rests_on_is_trusted_like_tested_code():
     assert (run.status("helper"), run.status("caller")) == ("ready", "waiting")
 
 
+def test_whom_one_attempt_names_first_comes_before_whom_many_name_second():
+    run = driven("", plan_fields={"atoms": (atom("g"), atom("h"), atom("a", "g", "h"))})
+    attempt(run, "g")
+    attempt(run, "h")
+    attempt(run, "a", blaming("h", "g"))
+    attempt(run, "a", blaming("g"))
+    attempt(run, run.ready()[0])
+    attempt(run, "a", blaming("g"))
+    attempt(run, run.ready()[0])
+    assert run.machine.atoms["a"].opened == ["g", "h"]
+
+
 def test_a_check_past_one_fault_shows_the_next():
     run = driven("", plan_fields={"atoms": (atom("g"), atom("h"), atom("a", "g", "h"))})
     attempt(run, "g", code="wrong\n")
