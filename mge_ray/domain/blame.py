@@ -18,7 +18,7 @@ from mge_ray.domain.validation import Level, ValidationResult
 
 FAILURES_BEFORE_BLAME = 2
 """How often an atom has to fail before it may blame a dependency, while it has attempts left."""
-MOST_OPENED = 8
+MOST_OPENED = 16
 """How often one atom may send others back: each time costs a call."""
 MOST_RECHECKS = 24
 KEPT = "kept as it was; what was written anew is used where it helps"

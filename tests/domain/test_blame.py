@@ -161,7 +161,7 @@ def test_the_first_suspect_has_a_second_chance_before_the_third_has_one():
     assert run.machine.atoms["a"].opened[:5] == ["f", "g", "f", "h", "g"]
 
 
-def test_an_atom_sends_others_back_eight_times_at_most():
+def test_an_atom_sends_others_back_sixteen_times_at_most():
     names = [f"h{n}" for n in range(12)]
     run = driven("", plan_fields={"atoms": (*map(atom, names), atom("a", *names))})
     for name in names:
@@ -178,7 +178,7 @@ def test_an_atom_sends_others_back_eight_times_at_most():
         while run.status("a") == "waiting":
             attempt(run, run.ready()[0])
     assert run.status("a") == "failed"
-    assert len(run.machine.atoms["a"].opened) == 8
+    assert len(run.machine.atoms["a"].opened) == 16
 
 
 def test_code_in_use_elsewhere_meanwhile_is_adopted_though_its_atom_is_open_again():
