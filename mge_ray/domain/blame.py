@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations, product
 
 from mge_ray.domain.attempt import Answer, AtomRecord, Recheck
 from mge_ray.domain.concurrency import Pool
@@ -20,7 +21,7 @@ FAILURES_BEFORE_BLAME = 2
 """How often an atom has to fail before it may blame a dependency, while it has attempts left."""
 MOST_OPENED = 16
 """How often one atom may send others back: each time costs a call."""
-MOST_RECHECKS = 24
+MOST_RECHECKS = 64
 KEPT = "kept as it was; what was written anew is used where it helps"
 
 
@@ -119,14 +120,16 @@ class Blame(ExecutionRecord):
         return KEPT
 
     def _worth_a_recheck(self, record: AtomRecord, awaited: AtomRecord) -> list[Recheck]:
-        """Return the checks that the awaited atom's new code is worth: alone first, then with other code in reserve."""
+        """Return the checks that the awaited atom's new code is worth: alone, then with one or two in reserve."""
         if awaited.newest_spare is None:
             return []
         alone = ((awaited.atom_id, awaited.newest_spare),)
         others = [one for one in dict.fromkeys(record.opened) if one != awaited.atom_id]
         pairs = [(*alone, (one, spare)) for one in others for spare in reversed(self.atoms[one].spares)]
+        spares = {one: [(one, spare) for spare in reversed(self.atoms[one].spares)] for one in others}
+        triples = [(*alone, *two) for a, b in combinations(others, 2) for two in product(spares[a], spares[b])]
         answers = answers_worth_a_check(record)
-        return [Recheck(answer, instead) for instead in (alone, *pairs) for answer in answers][:MOST_RECHECKS]
+        return [Recheck(answer, instead) for instead in (alone, *pairs, *triples) for answer in answers][:MOST_RECHECKS]
 
     def _recheck(self, record: AtomRecord) -> None:
         """Queue the check that stands first in `rechecks`, of an answer that was bought before."""

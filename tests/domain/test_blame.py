@@ -108,6 +108,23 @@ def test_two_wrong_dependencies_are_put_right_together():
     assert len(run.machine.atoms["a"].attempts) == 3
 
 
+def test_three_wrong_dependencies_are_put_right_together():
+    names = ("f", "g", "h")
+    run = driven("", plan_fields={"atoms": (*map(atom, names), atom("a", *names))})
+    for name in names:
+        attempt(run, name, code=f"wrong {name}\n")
+    right = {name: f"right {name}\n" for name in names}
+    for _ in range(4):
+        attempt(run, "a", blaming(*names))
+        while run.status("a") in {"waiting", "answered"}:
+            if run.status("a") == "waiting":
+                attempt(run, run.ready()[0], code=right[run.ready()[0]])
+            else:
+                below = dict(run.check("a").instead)
+                run.judge("a", PASSED if below == right else blaming(*names))
+    assert run.machine.accepted_codes() == {**right, "a": "x = 1\n"}
+
+
 def test_code_that_something_tested_rests_on_is_trusted_like_tested_code():
     plan = (atom("helper"), atom("other", "helper", **TESTED), atom("caller", "helper"))
     run = driven("", plan_fields={"atoms": plan, "files": FILES})
