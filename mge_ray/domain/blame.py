@@ -125,8 +125,8 @@ class Blame(ExecutionRecord):
             return []
         alone = ((awaited.atom_id, awaited.newest_spare),)
         others = [one for one in dict.fromkeys(record.opened) if one != awaited.atom_id]
-        pairs = [(*alone, (one, spare)) for one in others for spare in reversed(self.atoms[one].spares)]
         spares = {one: [(one, spare) for spare in reversed(self.atoms[one].spares)] for one in others}
+        pairs = [(*alone, spare) for one in others for spare in spares[one]]
         triples = [(*alone, *two) for a, b in combinations(others, 2) for two in product(spares[a], spares[b])]
         answers = answers_worth_a_check(record)
         return [Recheck(answer, instead) for instead in (alone, *pairs, *triples) for answer in answers][:MOST_RECHECKS]

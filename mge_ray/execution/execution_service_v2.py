@@ -168,16 +168,17 @@ class ExecutionServiceV2:
         run = self._run(execution_id)
         check_state(execution_id, run.machine.status, ConcurrencyChanged)
         await self._send(execution_id, ConcurrencyChanged(self._now(), limit, by))
-        await self._retune()
+        await self._retune(limit)
         return self._view(run)
 
     async def throttling(self) -> list[ThrottleView]:
         """Return how calls are throttled now, by model class."""
         return await self.wave_executor.leases.views()
 
-    async def _retune(self) -> None:
+    async def _retune(self, limit: int) -> None:
         running = (run.machine.settings for run in self._runs.values() if not run.machine.status.ended)
-        await self.wave_executor.leases.retune(max(one.max_concurrency for one in running if one))
+        limits = [one.max_concurrency for one in running if one]
+        await self.wave_executor.leases.retune(max(limits, default=limit))  # it may have ended meanwhile
 
     async def retry_execution(self, execution_id: UUID, atom_ids: Iterable[str] = ()) -> ExecutionState:
         """Grant failed atoms, all or those named, new attempts, and open what they blocked; it is paused after that."""

@@ -40,6 +40,7 @@ from mge_ray.execution.async_work import AsyncWork
 from mge_ray.execution.defaults import LocalLeases, NoMetrics, SystemClock
 from mge_ray.execution.memory_journal import MemoryJournal
 from mge_ray.execution.observing import call_outcomes
+from mge_ray.execution.offer import Offer
 from mge_ray.execution.ports import Clock, Journal, JournalUnavailableError, Leases, Metrics, Work
 from mge_ray.execution.priming import PromptPriming
 from mge_ray.execution.results import ExecutionResult, result_of
@@ -244,8 +245,7 @@ class WaveExecutor:
         ready = machine.ready(Pool.GENERATE, now=now, limit=places) if places > 0 else []
         if _end_the_too_dear(run, ready, now):
             return  # what is left is looked at in the next turn
-        ready = [offer.atom_id for offer in run.priming.chosen([run.offer(atom_id) for atom_id in ready], now=now)]
-        wanted, refused = _affordable(run, ready)
+        wanted, refused = _affordable(run, run.priming.chosen([run.offer(atom_id) for atom_id in ready], now=now))
         for atom_id in refused[:PRICED_ANEW_A_TURN]:
             run.offers.pop(atom_id)
         if wanted:
@@ -395,23 +395,25 @@ def _first_unknown(atom: AtomicUnit, known: Mapping[str, AtomicUnit]) -> str | N
     return None
 
 
-def _affordable(run: ExecutionRun, ready: Sequence[str]) -> tuple[dict[str, tuple[str, float]], list[str]]:
+def _affordable(run: ExecutionRun, offers: Sequence[Offer]) -> tuple[dict[str, tuple[str, float]], list[str]]:
     """Return the leases of the calls that fit the budget together, with atom and reservation, and the other atoms."""
     wanted: dict[str, tuple[str, float]] = {}
     refused: list[str] = []
     batch_usd = 0.0
-    for atom_id in ready:
-        offer = run.offer(atom_id)
+    for offer in offers:
         if run.machine.money.fits(batch_usd + offer.usd):
-            wanted[offer.lease_id] = (atom_id, offer.usd)
+            wanted[offer.lease_id] = (offer.atom_id, offer.usd)
             batch_usd += offer.usd
         else:
-            refused.append(atom_id)
+            refused.append(offer.atom_id)
     return wanted, refused
 
 
 def _end_the_too_dear(run: ExecutionRun, ready: Sequence[str], now: float) -> bool:
     """End the atoms whose next call does not fit the limit of a single atom; return whether there were any."""
+    settings = run.machine.settings
+    if settings is None or settings.atom_budget_usd is None:
+        return False
     suspects = [atom_id for atom_id in ready if not run.machine.fits_atom(atom_id, run.offer(atom_id).usd)]
     for atom_id in suspects:
         run.offers.pop(atom_id)  # answers that came meanwhile may have taught a lower price
