@@ -23,12 +23,15 @@ from mge_ray.domain.validation import ValidationResult
 
 EVENT_VERSION = 1
 MOST_CONCURRENCY = 100_000
+TENANT_PATTERN = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$"
+"""A tenant's name; the empty one is nobody's: a machine of one's own."""
 
 
 class ExecutionSettings(BaseModel):
     """Everything about a run that is decided once, at its start. Seconds, US dollars, calls in flight.
 
     Without `reuse` everything is bought. `prime_prompt_cache` lets one call go ahead of those that share its prefix.
+    `tenant` is whose execution it is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -46,6 +49,7 @@ class ExecutionSettings(BaseModel):
     forecast: Forecast | None = None
     reuse: ReuseSettings | None = None
     prime_prompt_cache: bool = False
+    tenant: str = Field(default="", pattern=TENANT_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)

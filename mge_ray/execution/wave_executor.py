@@ -15,18 +15,12 @@ from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
 from mge_ray.domain.attempt import AtomRecord
 from mge_ray.domain.commands import (
     Accept,
-    AtomFinished,
-    AttemptMade,
     Execute,
     Generate,
-    Notice,
     Release,
-    SoftLimitReached,
-    WaveFinished,
 )
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.events import (
-    AtomBudgetExceeded,
     AtomTimedOut,
     ExecutionSettings,
     ExecutionStarted,
@@ -35,18 +29,19 @@ from mge_ray.domain.events import (
 )
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.plan import ExecutionWave, Masterplan, checked_plan
-from mge_ray.domain.progress import execution_state, wave_state
+from mge_ray.domain.progress import execution_state
+from mge_ray.execution.affording import affordable, end_the_too_dear
 from mge_ray.execution.async_work import AsyncWork
 from mge_ray.execution.defaults import LocalLeases, NoMetrics, SystemClock
 from mge_ray.execution.memory_journal import MemoryJournal
 from mge_ray.execution.observing import call_outcomes
-from mge_ray.execution.offer import Offer
 from mge_ray.execution.ports import Clock, Journal, JournalUnavailableError, Leases, Metrics, Work
 from mge_ray.execution.priming import PromptPriming
 from mge_ray.execution.results import ExecutionResult, result_of
 from mge_ray.execution.retry_orchestrator import RetryOrchestrator
 from mge_ray.execution.reuse import CodeReuse
 from mge_ray.execution.run import ExecutionRun
+from mge_ray.execution.telling import tell
 
 TURN_S = 0.1
 """The longest a turn waits, so that requests from outside are answered within it."""
@@ -189,7 +184,7 @@ class WaveExecutor:
             if not run.trouble:
                 await self._release(run)
                 _act(run)
-            self._tell(run)
+            tell(run)
             settled = run.machine.settled and not run.unwritten and not run.requests
             if run.reuse:
                 await run.reuse.flush(now, last=settled)
@@ -243,9 +238,9 @@ class WaveExecutor:
         settings = machine.settings or self.settings()
         places = settings.max_concurrency - machine.flying[Pool.GENERATE]
         ready = machine.ready(Pool.GENERATE, now=now, limit=places) if places > 0 else []
-        if _end_the_too_dear(run, ready, now):
+        if end_the_too_dear(run, ready, now):
             return  # what is left is looked at in the next turn
-        wanted, refused = _affordable(run, run.priming.chosen([run.offer(atom_id) for atom_id in ready], now=now))
+        wanted, refused = affordable(run, run.priming.chosen([run.offer(atom_id) for atom_id in ready], now=now))
         for atom_id in refused[:PRICED_ANEW_A_TURN]:
             run.offers.pop(atom_id)
         if wanted:
@@ -309,45 +304,6 @@ class WaveExecutor:
         for pool, lease_ids in released.items():
             await self.leases.release(pool, lease_ids)
 
-    def _tell(self, run: ExecutionRun) -> None:
-        notices, run.notices = run.notices, []
-        for notice in notices:
-            self._count(run, notice)
-            if run.watch:
-                run.watch(notice)
-        if any(isinstance(notice, AtomFinished) for notice in notices):
-            _tell_progress(run)
-        spent_usd = run.machine.money.spent_usd
-        if spent_usd > run.told_cost_usd:
-            run.metrics.cost_added(usd=spent_usd - run.told_cost_usd)
-            run.told_cost_usd = spent_usd
-
-    def _count(self, run: ExecutionRun, notice: Notice) -> None:
-        machine = run.machine
-        if isinstance(notice, AttemptMade):
-            run.metrics.attempt_made(
-                attempt=notice.attempt, passed=notice.passed, temperature_changed=notice.temperature_changed
-            )
-        elif isinstance(notice, AtomFinished):
-            run.metrics.atom_finished(succeeded=notice.succeeded, attempts=notice.attempts, duration_s=notice.active_s)
-        elif isinstance(notice, WaveFinished):
-            wave = wave_state(machine, notice.wave_id)
-            run.metrics.wave_progress(
-                wave_id=wave.wave_id,
-                completed=wave.atoms_completed,
-                total=wave.atoms_total,
-                elapsed_s=wave.time_seconds,
-                finished=True,
-            )
-        elif isinstance(notice, SoftLimitReached):
-            _log.warning("execution %s: soft limit reached: %s", machine.execution_id, machine.money.describe())
-            run.metrics.soft_limit_reached()
-        else:
-            state = execution_state(machine)
-            run.metrics.execution_finished(
-                precision_percent=state.precision_percent, duration_s=state.total_time_seconds
-            )
-
     def _patience_s(self, run: ExecutionRun, turn_began_at: float) -> float:
         wake = run.machine.next_wake()
         if wake is None or wake <= turn_began_at:  # what is awake already waits for a lease, money or a resume
@@ -395,35 +351,6 @@ def _first_unknown(atom: AtomicUnit, known: Mapping[str, AtomicUnit]) -> str | N
     return None
 
 
-def _affordable(run: ExecutionRun, offers: Sequence[Offer]) -> tuple[dict[str, tuple[str, float]], list[str]]:
-    """Return the leases of the calls that fit the budget together, with atom and reservation, and the other atoms."""
-    wanted: dict[str, tuple[str, float]] = {}
-    refused: list[str] = []
-    batch_usd = 0.0
-    for offer in offers:
-        if run.machine.money.fits(batch_usd + offer.usd):
-            wanted[offer.lease_id] = (offer.atom_id, offer.usd)
-            batch_usd += offer.usd
-        else:
-            refused.append(offer.atom_id)
-    return wanted, refused
-
-
-def _end_the_too_dear(run: ExecutionRun, ready: Sequence[str], now: float) -> bool:
-    """End the atoms whose next call does not fit the limit of a single atom; return whether there were any."""
-    settings = run.machine.settings
-    if settings is None or settings.atom_budget_usd is None:
-        return False
-    suspects = [atom_id for atom_id in ready if not run.machine.fits_atom(atom_id, run.offer(atom_id).usd)]
-    for atom_id in suspects:
-        run.offers.pop(atom_id)  # answers that came meanwhile may have taught a lower price
-    offers = [(atom_id, run.offer(atom_id).usd) for atom_id in suspects]
-    too_dear = [AtomBudgetExceeded(now, *offer) for offer in offers if not run.machine.fits_atom(*offer)]
-    for event in too_dear:
-        run.try_feed(event)  # it may have ended with another one that it rests on
-    return bool(too_dear)
-
-
 def _act(run: ExecutionRun) -> None:
     commands, run.held = run.held, []
     for command in commands:
@@ -432,21 +359,6 @@ def _act(run: ExecutionRun) -> None:
         if isinstance(command, Generate):
             run.priming.began(command, now=run.machine.last_at)
         run.work.submit(command)  # type: ignore[arg-type]  # releases have been taken out
-
-
-def _tell_progress(run: ExecutionRun) -> None:
-    """Tell how far the open wave is, once a turn: a wave that is done was told as finished."""
-    machine = run.machine
-    began_at, finished_at = machine.wave_times[machine.current_wave]
-    if not finished_at:
-        total = len(machine.plan.waves[machine.current_wave - 1].atom_ids)
-        run.metrics.wave_progress(
-            wave_id=machine.current_wave,
-            completed=total - machine.open_in_wave,
-            total=total,
-            elapsed_s=max(0.0, machine.last_at - began_at),
-            finished=False,
-        )
 
 
 def _submitted(run: ExecutionRun) -> bool:

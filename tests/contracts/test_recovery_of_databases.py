@@ -140,7 +140,7 @@ async def test_every_write_torn_off_the_log_leaves_an_execution_that_can_be_resu
     for part in range(20):
         torn = tmp_path / f"torn{part}.db"
         shutil.copy(killed / "journal.db", torn)
-        torn.with_name(f"{torn.name}-wal").write_bytes(log[: len(log) - part * len(log) // 100 - (part > 0)])
+        torn.with_name(f"{torn.name}-wal").write_bytes(log[: len(log) - part * len(log) // 200 - (part > 0)])
         found.append(len(load_events(f"sqlite:///{torn}", execution_id)))
     assert found == sorted(found, reverse=True)
     assert found[0] > found[1] >= found[-1] > 0

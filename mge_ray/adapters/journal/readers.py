@@ -65,6 +65,7 @@ class StoredExecution:
     control_address: str | None = None
     out_dir: str | None = None
     run_options: str | None = None
+    tenant: str = ""
     problem: str = ""
 
     @property
@@ -181,6 +182,7 @@ def _stored(row: Row[Any]) -> StoredExecution:
         control_address=row.control_address,
         out_dir=row.out_dir,
         run_options=row.run_options,
+        tenant=row.tenant,
         problem=problem,
     )
 

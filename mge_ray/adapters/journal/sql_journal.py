@@ -97,6 +97,7 @@ class SqlJournal(Journal):
             "last_seq": 0,
             "control_address": self._control_address,
             "out_dir": out_dir,
+            "tenant": settings.tenant,
             **_state_columns(_initial_state(execution_id, plan, settings)),
             **self._owner,
         }
