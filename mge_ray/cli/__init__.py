@@ -26,6 +26,7 @@ from mge_ray.cli import (
     resume,
     run,
     schema,
+    serve,
     simulate,
     status,
 )
@@ -41,7 +42,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-AT_WORK = (run, resume, control, budget, edit, status, explain, report)
+AT_WORK = (run, resume, serve, control, budget, edit, status, explain, report)
 AROUND = (plan, atomize, check, cache, db, init, simulate, schema, doctor)
 for module in (*AT_WORK, *AROUND):
     module.register(app)

@@ -11,9 +11,9 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import ray
@@ -42,6 +42,7 @@ from mge_ray.domain.events import ExecutionSettings, ResumeRequested
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.progress import wave_state
 from mge_ray.domain.state import AtomState, ExecutionState, ExecutionStatus, WaveState
+from mge_ray.domain.throttle import ThrottleView
 from mge_ray.execution.defaults import SystemClock
 from mge_ray.execution.execution_service_v2 import ExecutionServiceV2, Watch
 from mge_ray.execution.ports import JournalUnavailableError, StaleEpochError
@@ -59,6 +60,7 @@ from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
 NOTICES_KEPT = 2_000
 STORED_EXECUTIONS_LOOKED_AT = 1_000
 JOURNAL_POLL_S = 1.0
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -248,6 +250,39 @@ class ExecutionCoordinator:
         if state.status is ExecutionStatus.PAUSED:
             return await self._service.resume_execution(execution_id)
         return state
+
+    async def hold(self, execution_id: UUID) -> None:
+        """Have an execution here to be steered, as the journal has it; raise StateConflictError if it is another's."""
+        await self._ready
+        here = execution_id in self._service.execution_ids
+        if here and self._service.is_driven(execution_id):
+            return
+        stored = await asyncio.to_thread(load_execution, self._config.db_url, execution_id)
+        if here and stored.last_seq == self._service.machine(execution_id).events_handled:
+            return
+        if stored.driven(time.time()):
+            short = str(execution_id)[:8]
+            raise StateConflictError(
+                f"execution {execution_id} is driven by {stored.owner}, not by this engine; where that runs, "
+                f"`mge-ray pause {short}` and the like reach it"
+            )
+        await self._take_up(stored, await self._pool.refresh())
+
+    async def view(
+        self, execution_id: UUID, view: Callable[..., T], arguments: Sequence[Any], named: Mapping[str, Any]
+    ) -> T:
+        """Return what `view` makes of the execution's machine, which it only reads."""
+        await self._ready
+        return view(self._service.machine(execution_id), *arguments, **named)
+
+    async def set_concurrency(self, execution_id: UUID, limit: int, by: str) -> ExecutionState:
+        """Bound an execution's calls in flight anew, at once."""
+        await self._ready
+        return await self._service.change_concurrency(execution_id, limit, by=by)
+
+    async def throttling(self) -> list[ThrottleView]:
+        """Return how calls are throttled now, by model class."""
+        return await self._service.throttling()
 
     async def pause(self, execution_id: UUID, reason: str = "requested", *, now: bool = False) -> ExecutionState:
         """Stop dispatching; what is in flight finishes and is kept, or (`now`) is given up."""

@@ -43,7 +43,11 @@ def load_plan(path: Path) -> Masterplan:
 
 def parse_plan(text: str, *, suffix: str = "", base: Path | None = None) -> Masterplan:
     """Return the plan written in `text`; `base` is its file, below which a `skeleton` may lie. Raises PlanError."""
-    data = parse_plan_text(text, suffix=suffix)
+    return parse_fields(parse_plan_text(text, suffix=suffix), base=base)
+
+
+def parse_fields(data: Mapping[str, object], *, base: Path | None = None) -> Masterplan:
+    """Return the plan that was read into `data`, as `parse_plan` does for a text."""
     _check_keys(data, PLAN_KEYS, "")
     fields = {key: value for key, value in data.items() if key not in {"skeleton", "files"}}
     for key in ("name", "atoms"):

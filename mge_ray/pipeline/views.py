@@ -95,7 +95,9 @@ def atom_attempts(machine: ExecutionMachine, atom_id: str) -> list[AttemptView]:
     context = PlanContext(machine.plan.name, machine.plan.description, machine.plan.files)
     below = [AcceptedAtom(atom=machine.plan.by_id[one], code=machine.atoms[one].code) for one in atom.depends_on]
     steady = not any(machine.atoms[one].reopened or machine.atoms[one].attempts_before for one in atom.depends_on)
-    views, previous_code, errors = [], None, ()
+    views: list[AttemptView] = []
+    previous_code: str | None = None
+    errors: tuple[str, ...] = ()
     for attempt in record.attempts:
         prompt = render(atom, below, plan=context, previous_code=previous_code, previous_errors=errors)
         views.append(

@@ -73,7 +73,7 @@ def _special(event: e.Event) -> dict[str, Any] | None:
 
 def _plain(event: e.Event) -> dict[str, Any]:
     """Return the fields that are plain values, without what is told beside them, and without code."""
-    told = {}
+    told: dict[str, Any] = {}
     for one in fields(event):
         value = getattr(event, one.name)
         if one.name in {"at", "kind", "atom_id", "code"}:

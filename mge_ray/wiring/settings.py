@@ -35,6 +35,7 @@ class EngineConfig(BaseModel):
     sandbox_level: str | None = None
     lease_ttl_s: Annotated[float, Field(gt=0)] = 30.0
     driver_pid: int | None = None
+    takes_up: bool = False
     checks: bool = True
 
     def comparable(self) -> EngineConfig:

@@ -1,6 +1,7 @@
 """The journal in a SQL database: SQLite by default, PostgreSQL by URL."""
 
 from mge_ray.adapters.journal.database import NoDatabaseError, SchemaError, upgrade
+from mge_ray.adapters.journal.event_rows import event_page
 from mge_ray.adapters.journal.readers import (
     HEARTBEAT_TIMEOUT_S,
     StoredExecution,
@@ -40,6 +41,7 @@ __all__ = [
     "back_up",
     "clear_kept",
     "default_url",
+    "event_page",
     "kept_by_plan",
     "list_executions",
     "load_events",

@@ -1,0 +1,74 @@
+"""The FastAPI app: routes, health, metrics, the live page. Made anew in each replica, from ports."""
+
+from __future__ import annotations
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from mge_ray.api.auth import Authentication, needs
+from mge_ray.api.bodies import BoundedBodies
+from mge_ray.api.limits import ServiceLimits
+from mge_ray.api.page import add_page
+from mge_ray.api.ports import Executions, Starts, Tokens
+from mge_ray.api.problems import install
+from mge_ray.api.routes import Routes
+from mge_ray.domain.access import Caller, Role
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+DESCRIPTION = """Executes plans of LLM code generation on Ray: wide, within a hard budget, verified by running the code.
+
+Send `Authorization: Bearer TOKEN`; `mge-ray token create` makes one. Errors are `application/problem+json` (RFC 9457).
+While the engine restarts, requests are answered 503 with `Retry-After`."""
+_SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+
+
+def create_app(
+    executions: Executions,
+    starts: Starts,
+    *,
+    tokens: Tokens | None,
+    version: str,
+    limits: ServiceLimits | None = None,
+) -> FastAPI:
+    """Return the app. Without `tokens` whoever reaches it may do everything: only for loopback."""
+    limits = limits or ServiceLimits()
+    app = FastAPI(title="mge_ray execution API", version=version, description=DESCRIPTION, redoc_url=None)
+    authentication = Authentication(tokens, limits)
+    install(app, retry_after_s=limits.retry_after_s)
+    app.include_router(Routes(executions, authentication, tokens, starts, limits).router)
+    _add_health(app, executions, Depends(needs(authentication, Role.VIEWER)))
+    add_page(app, asks_for_token=tokens is not None)
+    app.add_middleware(BoundedBodies, most=limits.body_bytes)
+
+    @app.middleware("http")
+    async def safe(request: Request, following):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # Starlette's
+        response = await following(request)
+        for name, value in _SAFE_HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return app
+
+
+def _add_health(app: FastAPI, executions: Executions, viewer: Caller) -> None:
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> dict[str, str]:
+        """Whether this replica answers."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["health"])
+    async def readyz() -> JSONResponse:
+        """Whether executions can be started now: engine and database answer."""
+        await executions.ready()
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics", tags=["health"], response_class=Response)
+    async def metrics(caller: Caller = viewer) -> Response:
+        """The engine's metrics for Prometheus, the same from every replica."""
+        del caller
+        return Response(await executions.metrics_text(), headers={"Content-Type": METRICS_TYPE})

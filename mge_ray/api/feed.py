@@ -1,0 +1,147 @@
+"""EventFeed: journalled events and states for any number of streams, read once per execution (ADR 16).
+
+A stream holds nothing but its place in the journal, so a reconnect with Last-Event-ID goes on exactly there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from uuid import UUID
+
+from mge_ray.api.limits import ServiceLimits
+from mge_ray.api.ports import Executions
+from mge_ray.api.schemas import ExecutionStatusResponse
+from mge_ray.domain.errors import EngineUnavailableError, MgeRayError
+from mge_ray.domain.state import ExecutionState
+from mge_ray.execution.ports import JournalUnavailableError
+from mge_ray.pipeline.wire import WireEvent
+
+BATCH = 500
+KEPT = 2_000
+
+
+class EventFeed:
+    """Hands out an execution's events as server-sent events."""
+
+    def __init__(self, executions: Executions, limits: ServiceLimits) -> None:
+        self._executions = executions
+        self._limits = limits
+        self._channels: dict[UUID, _Channel] = {}
+        self.streams = 0
+
+    async def stream(self, execution_id: UUID, after: int) -> AsyncIterator[bytes]:
+        """Yield frames for everything after sequence number `after`: `state` frames between them, `end` at the end.
+
+        A comment is sent when nothing has happened for a while; streams end when the execution has ended.
+        """
+        self.streams += 1
+        channel = self._channels.get(execution_id)
+        if channel is None:
+            channel = self._channels[execution_id] = _Channel(self._executions, execution_id, self._limits)
+        channel.listeners += 1
+        try:
+            async for frame in channel.frames(after):
+                yield frame
+        finally:
+            self.streams -= 1
+            channel.listeners -= 1
+            if not channel.listeners:
+                channel.close()
+                self._channels.pop(execution_id, None)
+
+
+class _Channel:
+    """One execution, looked at while somebody listens."""
+
+    def __init__(self, executions: Executions, execution_id: UUID, limits: ServiceLimits) -> None:
+        self._executions = executions
+        self._id = execution_id
+        self._limits = limits
+        self.listeners = 0
+        self._recent: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
+        self._read_upto: int | None = None
+        self._state: ExecutionState | None = None
+        self._state_frame = b""
+        self._version = 0
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def frames(self, after: int) -> AsyncIterator[bytes]:
+        """Yield frames from the journal until they meet what is read for everybody, then that."""
+        after = max(0, after)
+        while len(batch := await self._executions.events(self._id, after=after, limit=BATCH)) == BATCH:
+            yield b"".join(map(_frame, batch))
+            after = batch[-1].seq
+        if batch:
+            yield b"".join(map(_frame, batch))
+            after = batch[-1].seq
+        if self._task is None:
+            self._read_upto = after
+            self._task = asyncio.create_task(self._read(), name=f"feed {self._id}")
+        told = -1
+        while True:
+            changed = self._changed
+            missing = await self._since(after)
+            state_frame = self._state_frame if self._version != told else b""
+            told = self._version
+            if missing or state_frame:
+                after = missing[-1][0] if missing else after
+                yield b"".join(frame for _, frame in missing) + state_frame
+            if self._state is not None and self._state.status.ended and after >= (self._read_upto or 0):
+                yield b"event: end\ndata: {}\n\n"
+                return
+            try:
+                await asyncio.wait_for(changed.wait(), self._limits.stream_heartbeat_s)
+            except asyncio.TimeoutError:
+                yield b": alive\n\n"
+
+    async def _since(self, after: int) -> list[tuple[int, bytes]]:
+        """Return what this stream has not had; from the journal where it has fallen behind."""
+        if after >= (self._read_upto or 0):
+            return []
+        if self._recent and self._recent[0][0] <= after + 1:
+            return [item for item in self._recent if item[0] > after]
+        batch = await self._executions.events(self._id, after=after, limit=BATCH)
+        return [(event.seq, _frame(event)) for event in batch]
+
+    async def _read(self) -> None:
+        """Look for what is new, for everybody who listens; what is away for the moment is looked for again."""
+        while True:
+            with suppress(EngineUnavailableError, JournalUnavailableError):
+                await self._look()
+            await asyncio.sleep(self._limits.stream_poll_s)
+
+    async def _look(self) -> None:
+        try:
+            state = await self._executions.state(self._id)
+        except (EngineUnavailableError, JournalUnavailableError):
+            raise
+        except MgeRayError:  # it was pruned: nothing more will come
+            return
+        assert self._read_upto is not None  # noqa: S101  # set before this task began
+        before = self._read_upto
+        while batch := await self._executions.events(self._id, after=self._read_upto, limit=BATCH):
+            self._recent.extend((event.seq, _frame(event)) for event in batch)
+            self._read_upto = batch[-1].seq
+        timeless = state.model_copy(update={"total_time_seconds": 0.0})
+        if timeless != self._state:
+            self._state = timeless
+            shown = ExecutionStatusResponse.model_validate(state.model_dump())
+            self._state_frame = b"event: state\ndata: " + shown.model_dump_json().encode() + b"\n\n"
+            self._version += 1
+        elif self._read_upto == before:
+            return
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def close(self) -> None:
+        """Stop looking."""
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _frame(event: WireEvent) -> bytes:
+    return f"id: {event.seq}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n".encode()
