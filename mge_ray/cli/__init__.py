@@ -28,6 +28,7 @@ from mge_ray.cli import (
     schema,
     simulate,
     status,
+    token,
 )
 from mge_ray.cli.exits import BAD_INPUT, STOPPED_EARLY
 from mge_ray.domain.errors import EngineUnavailableError, MgeRayError
@@ -42,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 AT_WORK = (run, resume, control, budget, edit, status, explain, report)
-AROUND = (plan, atomize, check, cache, db, init, simulate, schema, doctor)
+AROUND = (plan, atomize, check, cache, db, init, simulate, schema, doctor, token)
 for module in (*AT_WORK, *AROUND):
     module.register(app)
 
