@@ -29,6 +29,7 @@ from mge_ray.cli import (
     serve,
     simulate,
     status,
+    token,
 )
 from mge_ray.cli.exits import BAD_INPUT, STOPPED_EARLY
 from mge_ray.domain.errors import EngineUnavailableError, MgeRayError
@@ -42,8 +43,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+<<<<<<< HEAD
 AT_WORK = (run, resume, serve, control, budget, edit, status, explain, report)
 AROUND = (plan, atomize, check, cache, db, init, simulate, schema, doctor)
+=======
+AT_WORK = (run, resume, control, budget, edit, status, explain, report)
+AROUND = (plan, atomize, check, cache, db, init, simulate, schema, doctor, token)
+>>>>>>> tenants
 for module in (*AT_WORK, *AROUND):
     module.register(app)
 

@@ -45,4 +45,5 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Take executions out that ended long ago. What runs, is paused or interrupted stays, however old."""
         pruned = prune(database(db), older_than_days=older_than, keep_failed=keep_failed)
-        typer.echo(f"{pruned.executions} executions ({pruned.rows} rows) taken out")
+        keys = f" and {pruned.keys} idempotency keys" if pruned.keys else ""
+        typer.echo(f"{pruned.executions} executions ({pruned.rows} rows){keys} taken out")

@@ -1,7 +1,12 @@
 """The journal in a SQL database: SQLite by default, PostgreSQL by URL."""
 
+from mge_ray.adapters.journal.audit import AuditEntry, put_audit, read_audit
 from mge_ray.adapters.journal.database import NoDatabaseError, SchemaError, upgrade
+<<<<<<< HEAD
 from mge_ray.adapters.journal.event_rows import event_page
+=======
+from mge_ray.adapters.journal.idempotency import IdempotencyKeyError, claim
+>>>>>>> tenants
 from mge_ray.adapters.journal.readers import (
     HEARTBEAT_TIMEOUT_S,
     StoredExecution,
@@ -21,12 +26,22 @@ from mge_ray.adapters.journal.requests import (
 )
 from mge_ray.adapters.journal.reuse_store import KeptOfPlan, SqlReuseStore, clear_kept, kept_by_plan
 from mge_ray.adapters.journal.sql_journal import SqlJournal
+from mge_ray.adapters.journal.tokens import (
+    StoredToken,
+    UnknownTokenError,
+    create_token,
+    find_token,
+    list_tokens,
+    revoke_token,
+)
 from mge_ray.adapters.journal.upkeep import Pruned, UpkeepError, back_up, prune, restore
 from mge_ray.adapters.journal.urls import JournalUrlError, default_url, normalise_url, shown_url
 
 __all__ = [
     "HEARTBEAT_TIMEOUT_S",
+    "AuditEntry",
     "ControlRequest",
+    "IdempotencyKeyError",
     "JournalUrlError",
     "KeptOfPlan",
     "NoDatabaseError",
@@ -36,14 +51,23 @@ __all__ = [
     "SqlReuseStore",
     "Standing",
     "StoredExecution",
+    "StoredToken",
+    "UnknownTokenError",
     "UnreadableJournalError",
     "UpkeepError",
     "back_up",
+    "claim",
     "clear_kept",
+    "create_token",
     "default_url",
+<<<<<<< HEAD
     "event_page",
+=======
+    "find_token",
+>>>>>>> tenants
     "kept_by_plan",
     "list_executions",
+    "list_tokens",
     "load_events",
     "load_execution",
     "load_plan_of",
@@ -51,9 +75,12 @@ __all__ = [
     "normalise_url",
     "open_requests",
     "prune",
+    "put_audit",
     "put_request",
+    "read_audit",
     "read_request",
     "restore",
+    "revoke_token",
     "shown_url",
     "upgrade",
 ]

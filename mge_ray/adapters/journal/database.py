@@ -166,6 +166,18 @@ def _run_alembic(connection: Connection) -> None:
 
 
 @contextmanager
+def writing(url: str) -> Iterator[Connection]:
+    """Open a journal for one transaction, committed at the end of the block; makes or upgrades the database."""
+    location = locate(url)
+    with failures_explained(location):
+        make_folder(location)
+        with writer_engine(location).connect() as connection:
+            migrate(connection, location)
+            with connection.begin():
+                yield connection
+
+
+@contextmanager
 def reading(url: str) -> Iterator[Connection]:
     """Open a journal for reading only, for a moment. Raises NoDatabaseError where there is none."""
     location = locate(url)

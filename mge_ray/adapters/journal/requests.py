@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import insert, select, update
 
-from mge_ray.adapters.journal.database import failures_explained, migrate, reading, writer_engine
+from mge_ray.adapters.journal.database import reading, writing
 from mge_ray.adapters.journal.tables import requests
-from mge_ray.adapters.journal.urls import locate
 from mge_ray.domain.generation import whole
 
 OPEN_AT_ONCE = 100
@@ -62,7 +60,7 @@ def put_request(url: str, request: ControlRequest) -> None:
         "standing": Standing.OPEN.value,
         "answer": "",
     }
-    with _writing(url) as connection:
+    with writing(url) as connection:
         connection.execute(insert(requests), row)
 
 
@@ -95,17 +93,8 @@ def move_request(url: str, request_id: UUID, before: Standing, after: Standing, 
         .where(requests.c.request_id == str(request_id), requests.c.standing == before.value)
         .values(standing=after.value, answer=whole(answer).replace("\0", ""))
     )
-    with _writing(url) as connection:
+    with writing(url) as connection:
         return connection.execute(moved).rowcount == 1
-
-
-@contextmanager
-def _writing(url: str) -> Iterator[Connection]:
-    location = locate(url)
-    with failures_explained(location), writer_engine(location).connect() as connection:
-        migrate(connection, location)
-        with connection.begin():
-            yield connection
 
 
 def _request(row: Any) -> ControlRequest:  # noqa: ANN401  # a row's mapping

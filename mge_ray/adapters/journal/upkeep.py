@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, delete, select
+from sqlalchemy import URL, Connection, Exists, delete, exists, select
 
 from mge_ray.adapters.journal.database import (
     NoDatabaseError,
@@ -26,7 +26,15 @@ from mge_ray.adapters.journal.database import (
     writer_engine,
 )
 from mge_ray.adapters.journal.readers import HEARTBEAT_TIMEOUT_S
-from mge_ray.adapters.journal.tables import SET_ASIDE, VERSION_TABLE, events, executions, requests
+from mge_ray.adapters.journal.tables import (
+    SET_ASIDE,
+    VERSION_TABLE,
+    events,
+    executions,
+    idempotency_keys,
+    requests,
+    tenants,
+)
 from mge_ray.adapters.journal.urls import Location, locate
 from mge_ray.domain.errors import MgeRayError
 from mge_ray.domain.state import ExecutionStatus
@@ -42,10 +50,11 @@ class UpkeepError(MgeRayError):
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was taken out: how many executions, and how many rows that belonged to them."""
+    """What was taken out: how many executions, how many rows that belonged to them, and how many idempotency keys."""
 
     executions: int
     rows: int
+    keys: int = 0
 
 
 def back_up(url: str, target: Path) -> int:
@@ -92,7 +101,8 @@ def restore(backup: Path, url: str) -> Path | None:
 def prune(url: str, *, older_than_days: float, keep_failed: bool = False, now: float | None = None) -> Pruned:
     """Take out executions that ended and were last written longer ago than that, with all that belongs to them.
 
-    What runs, is paused or was interrupted stays, however old; so does, with `keep_failed`, what failed.
+    What runs, is paused or was interrupted stays, however old; so does what counts against a tenant's limit, and, with
+    `keep_failed`, what failed. Idempotency keys as old as that go, too.
     """
     location = locate(url)
     before = (time.time() if now is None else now) - older_than_days * 86_400
@@ -100,7 +110,9 @@ def prune(url: str, *, older_than_days: float, keep_failed: bool = False, now: f
     doomed = select(executions.c.execution_id).where(
         executions.c.status.in_(statuses),
         executions.c.heartbeat_at < before,
+        ~_counted(),
     )
+    stale_keys = delete(idempotency_keys).where(idempotency_keys.c.created_at < before)
     with failures_explained(location):
         if location.path is not None and not location.path.exists():
             raise NoDatabaseError(f"no executions yet (no database at {location.shown})")
@@ -108,10 +120,20 @@ def prune(url: str, *, older_than_days: float, keep_failed: bool = False, now: f
             migrate(connection, location)
             with connection.begin():
                 ids = [row.execution_id for row in connection.execute(doomed.with_for_update())]
-                pruned = Pruned(len(ids), sum(_delete(connection, one) for one in ids))
+                rows = sum(_delete(connection, one) for one in ids)
+                pruned = Pruned(len(ids), rows, connection.execute(stale_keys).rowcount)
             if pruned.executions and location.path is not None:
                 _give_back_space(connection)
     return pruned
+
+
+def _counted() -> Exists:
+    """Return the condition of an execution whose money a tenant's limit counts."""
+    return exists().where(
+        tenants.c.tenant == executions.c.tenant,
+        tenants.c.limit_usd.is_not(None),
+        tenants.c.since <= executions.c.created_at,
+    )
 
 
 def _delete(connection: Connection, execution_id: str) -> int:
