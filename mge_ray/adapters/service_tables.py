@@ -1,4 +1,4 @@
-"""What the service asks of the journal's database beside executions: tokens, keys of starts, the audit. Off the loop."""
+"""What the service asks of the journal's database beside executions: tokens, keys of starts, audit. Off the loop."""
 
 from __future__ import annotations
 

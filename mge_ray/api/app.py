@@ -69,6 +69,6 @@ def _add_health(app: FastAPI, executions: Executions, viewer: Caller) -> None:
 
     @app.get("/metrics", tags=["health"], response_class=Response)
     async def metrics(caller: Caller = viewer) -> Response:
-        """The engine's metrics for Prometheus, the same from every replica."""
+        """Return the engine's metrics for Prometheus, the same from every replica."""
         del caller
         return Response(await executions.metrics_text(), headers={"Content-Type": METRICS_TYPE})

@@ -43,13 +43,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-<<<<<<< HEAD
 AT_WORK = (run, resume, serve, control, budget, edit, status, explain, report)
-AROUND = (plan, atomize, check, cache, db, init, simulate, schema, doctor)
-=======
-AT_WORK = (run, resume, control, budget, edit, status, explain, report)
 AROUND = (plan, atomize, check, cache, db, init, simulate, schema, doctor, token)
->>>>>>> tenants
 for module in (*AT_WORK, *AROUND):
     module.register(app)
 

@@ -147,7 +147,9 @@ def _serve(
                 f"--live wants full isolation, and this machine gives {level.value!r} (install bubblewrap); "
                 f"to run all the same, say --sandbox {level.value}"
             )
-        service = service.model_copy(update={"engine": service.engine.model_copy(update={"sandbox_level": level.value})})
+        service = service.model_copy(
+            update={"engine": service.engine.model_copy(update={"sandbox_level": level.value})}
+        )
         engine = run_service(service, host=host, port=port, replicas=replicas)
         provider = "simulated Messages server" if service.engine.simulated else "the real provider"
         shown = f"[{host}]" if ":" in host else host

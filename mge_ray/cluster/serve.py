@@ -90,7 +90,9 @@ def build(args: ServeArgs) -> Application:
 
 def _database(told: str | None) -> str:
     if not told or ("://" not in told and not told.startswith("/")):
-        raise ServiceError("say where the journal is: `database` or $MGE_RAY_DB, a postgresql:// URL or an absolute path")
+        raise ServiceError(
+            "say where the journal is: `database` or $MGE_RAY_DB, a postgresql:// URL or an absolute path"
+        )
     return normalise_url(told if "://" in told else f"sqlite:///{told}")
 
 
@@ -117,14 +119,14 @@ def application(config: ServiceConfig, replicas: int) -> Application:
     options: dict[str, Any] = {"num_cpus": 0}
     if config.engine.db_url.startswith("sqlite"):
         options["resources"] = {_this_node(): PIN}
-    deployment = serve.deployment(
-        serve.ingress(make)(),
+    make_deployment = serve.deployment(
         name="api",
         num_replicas=replicas,
         max_ongoing_requests=REQUESTS_AT_ONCE,
         ray_actor_options=options,
     )
-    return deployment.bind()
+    deployed: Application = make_deployment(serve.ingress(make)()).bind()
+    return deployed
 
 
 def replica_app(config: ServiceConfig) -> FastAPI:

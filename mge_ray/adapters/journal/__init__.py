@@ -2,11 +2,8 @@
 
 from mge_ray.adapters.journal.audit import AuditEntry, put_audit, read_audit
 from mge_ray.adapters.journal.database import NoDatabaseError, SchemaError, upgrade
-<<<<<<< HEAD
 from mge_ray.adapters.journal.event_rows import event_page
-=======
 from mge_ray.adapters.journal.idempotency import IdempotencyKeyError, claim
->>>>>>> tenants
 from mge_ray.adapters.journal.readers import (
     HEARTBEAT_TIMEOUT_S,
     StoredExecution,
@@ -60,11 +57,8 @@ __all__ = [
     "clear_kept",
     "create_token",
     "default_url",
-<<<<<<< HEAD
     "event_page",
-=======
     "find_token",
->>>>>>> tenants
     "kept_by_plan",
     "list_executions",
     "list_tokens",
