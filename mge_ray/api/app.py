@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from mge_ray.api.auth import Authentication, needs
 from mge_ray.api.bodies import BoundedBodies
+from mge_ray.api.control import add_changes, add_start, add_steering
+from mge_ray.api.desk import PREFIX, Desk
+from mge_ray.api.following import add_following
 from mge_ray.api.limits import ServiceLimits
+from mge_ray.api.looking import add_atoms, add_executions
 from mge_ray.api.page import add_page
 from mge_ray.api.ports import Executions, Starts, Tokens
 from mge_ray.api.problems import install
-from mge_ray.api.routes import Routes
 from mge_ray.domain.access import Caller, Role
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -40,8 +43,16 @@ def create_app(
     app = FastAPI(title="mge_ray execution API", version=version, description=DESCRIPTION, redoc_url=None)
     authentication = Authentication(tokens, limits)
     install(app, retry_after_s=limits.retry_after_s)
-    app.include_router(Routes(executions, authentication, tokens, starts, limits).router)
-    _add_health(app, executions, Depends(needs(authentication, Role.VIEWER)))
+    viewer, operator, admin = (Depends(needs(authentication, role)) for role in Role)
+    desk, router = Desk(executions, tokens), APIRouter(prefix=PREFIX, tags=["execution"])
+    add_start(router, desk, starts, limits, operator)
+    add_steering(router, desk, operator)
+    add_changes(router, desk, operator, admin)
+    add_executions(router, desk, viewer)
+    add_atoms(router, desk, viewer)
+    add_following(router, desk, limits, viewer)
+    app.include_router(router)
+    _add_health(app, executions, viewer)
     add_page(app, asks_for_token=tokens is not None)
     app.add_middleware(BoundedBodies, most=limits.body_bytes)
 

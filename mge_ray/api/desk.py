@@ -1,0 +1,78 @@
+"""What every route needs: the caller's own executions, acts carried out to the end, how states are shown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from fastapi import Path
+
+from mge_ray.api.ports import Executions, Tokens
+from mge_ray.api.schemas import ExecutionStatusResponse, Problem
+from mge_ray.domain.access import Caller
+from mge_ray.domain.errors import UnknownExecutionError
+from mge_ray.domain.state import ExecutionState
+
+PREFIX = "/api/v2/execution"
+MAX_PAGE = 1_000
+T = TypeVar("T")
+
+ExecutionId = Annotated[UUID, Path(description="The execution's id.")]
+AtomIdPath = Annotated[str, Path(max_length=128, description="The atom's id; its slashes are written as they are.")]
+
+
+class Desk:
+    """The executions as one caller may see and steer them."""
+
+    def __init__(self, executions: Executions, tokens: Tokens | None) -> None:
+        self.executions = executions
+        self._tokens = tokens
+        self._acting: set[asyncio.Future[Any]] = set()
+
+    async def own(self, caller: Caller, execution_id: UUID) -> None:
+        """Raise as for one that does not exist where the execution is another tenant's."""
+        if await self.executions.tenant_of(execution_id) != caller.tenant:
+            raise UnknownExecutionError(f"no execution {execution_id} here")
+
+    async def shielded(self, acting: Coroutine[Any, Any, T]) -> T:
+        """Wait for what is to be done in any case: a client that goes away does not undo it."""
+        task = asyncio.ensure_future(acting)
+        self._acting.add(task)
+        task.add_done_callback(self._acting.discard)
+        return await asyncio.shield(task)
+
+    async def steered(
+        self,
+        caller: Caller,
+        execution_id: UUID,
+        acting: Coroutine[Any, Any, ExecutionState],
+        verb: str = "",
+        details: dict[str, Any] | None = None,
+    ) -> ExecutionStatusResponse:
+        """Act on the caller's own execution; with a `verb`, the audit gets to know."""
+        try:
+            await self.own(caller, execution_id)
+        except BaseException:
+            acting.close()
+            raise
+
+        async def act() -> ExecutionState:
+            state = await acting
+            if verb and self._tokens is not None:
+                await self._tokens.audit(caller, verb, execution_id, details or {})
+            return state
+
+        return shown(await self.shielded(act()))
+
+
+def shown(state: ExecutionState) -> ExecutionStatusResponse:
+    """Return a state as it goes over the wire."""
+    return ExecutionStatusResponse.model_validate(state.model_dump())
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what OpenAPI is told of refusals: those that every route has, and `statuses`."""
+    told = {"model": Problem, "content": {"application/problem+json": {}}}
+    return dict.fromkeys((401, 403, 404, 422, 429, 503, *statuses), told)
