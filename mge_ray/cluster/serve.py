@@ -18,7 +18,8 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 
 from mge_ray.adapters.journal import normalise_url, upgrade
 from mge_ray.adapters.service_tables import SqlStarts, SqlTokens
-from mge_ray.api import ServiceLimits, create_app
+from mge_ray.api.app import create_app
+from mge_ray.api.limits import ServiceLimits
 from mge_ray.cluster.client import EngineClient
 from mge_ray.cluster.concurrency_controller import Handle
 from mge_ray.cluster.engine import open_engine, sandbox_level
