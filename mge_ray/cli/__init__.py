@@ -29,6 +29,7 @@ from mge_ray.cli import (
     serve,
     simulate,
     status,
+    submit,
     token,
 )
 from mge_ray.cli.exits import BAD_INPUT, STOPPED_EARLY
@@ -43,7 +44,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-AT_WORK = (run, resume, serve, control, budget, edit, status, explain, report)
+AT_WORK = (run, resume, serve, submit, control, budget, edit, status, explain, report)
 AROUND = (plan, atomize, check, cache, db, init, simulate, schema, doctor, token)
 for module in (*AT_WORK, *AROUND):
     module.register(app)

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from mge_ray.cli import remote
 from mge_ray.cli.change import ControlError, IdArgument, ask_or_change, found, machine_of, tell_next, user_name
 from mge_ray.cli.money import money_lines
 from mge_ray.cli.options import DbOption, JsonOption
+from mge_ray.cli.remote import ServerOption
 from mge_ray.domain.events import BudgetRaised
 from mge_ray.domain.state import ExecutionStatus
 from mge_ray.execution.requests import check_state
@@ -31,12 +33,20 @@ def budget(
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Why; kept in the journal, with your name.")] = None,
     db: DbOption = None,
+    server: ServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what an execution has spent and may spend; with --limit, set another limit. `resume` then goes on."""
-    url, stored = found(db, execution_id)
     if (limit is None) != (reason is None):
         raise ControlError("another limit needs both --limit USD and --reason TEXT")
+    if server and limit is not None and reason is not None:
+        said_limit, said_reason = limit, reason[:MAX_REASON_CHARS]
+        remote.steer(server, execution_id, lambda client, one: client.set_budget(one, said_limit, reason=said_reason))
+        return
+    if server:
+        remote.show_status(server, execution_id, None, as_json=as_json)
+        return
+    url, stored = found(db, execution_id)
     status = stored.status
     if limit is not None and reason is not None:
         if not reason.strip():

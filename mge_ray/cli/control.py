@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mge_ray.cli import remote
 from mge_ray.cli.change import (
     AtomArgument,
     IdArgument,
@@ -18,6 +19,7 @@ from mge_ray.cli.change import (
     user_name,
 )
 from mge_ray.cli.options import DbOption
+from mge_ray.cli.remote import ServerOption
 from mge_ray.domain.events import (
     MOST_CONCURRENCY,
     CancelRequested,
@@ -46,8 +48,13 @@ def pause(
         bool, typer.Option("--now", help="Give up what is in flight; its calls may be billed all the same.")
     ] = False,
     db: DbOption = None,
+    server: ServerOption = None,
 ) -> None:
     """Let nothing new start; what is in flight finishes and is kept."""
+    if server:
+        reason = f"paused by {user_name()}"
+        remote.steer(server, execution_id, lambda client, one: client.pause(one, reason=reason, now=now))
+        return
     url, stored = found(db, execution_id)
     before, reason = stored.state, f"paused by {user_name()}"
     if stored.status is not ExecutionStatus.PAUSED or (now and stored.state.atoms_in_flight):
@@ -62,8 +69,12 @@ def pause(
     tell_next(state)
 
 
-def cancel(execution_id: IdArgument, db: DbOption = None) -> None:
+def cancel(execution_id: IdArgument, db: DbOption = None, server: ServerOption = None) -> None:
     """End an execution for good; what is in flight is given up, what was accepted is kept."""
+    if server:
+        reason = f"cancelled by {user_name()}"
+        remote.steer(server, execution_id, lambda client, one: client.cancel(one, reason=reason))
+        return
     url, stored = found(db, execution_id)
     state, reason = stored.state, f"cancelled by {user_name()}"
     if stored.status is not ExecutionStatus.CANCELLED:
@@ -78,8 +89,12 @@ def retry(
     execution_id: IdArgument,
     atom: Annotated[list[str] | None, typer.Option(help="A failed atom; may be repeated. [every failed one]")] = None,
     db: DbOption = None,
+    server: ServerOption = None,
 ) -> None:
     """Grant failed atoms new attempts, and open what they blocked; `resume` then goes on."""
+    if server:
+        remote.steer(server, execution_id, lambda client, one: client.retry(one, atom or ()))
+        return
     url, stored = found(db, execution_id)
 
     def decide(machine: ExecutionMachine) -> Event:
@@ -101,8 +116,17 @@ def approve(
     ] = False,
     note: Annotated[str, typer.Option(help="Why; shown in the report.")] = "",
     db: DbOption = None,
+    server: ServerOption = None,
 ) -> None:
     """Say that you have looked at an atom's code; or, despite failures, that it is to be used."""
+    if server:
+        said_note = note[:MAX_NOTE_CHARS]
+        remote.steer(
+            server,
+            execution_id,
+            lambda client, one: client.approve(one, atom, note=said_note, despite_failures=despite_failures),
+        )
+        return
     url, stored = found(db, execution_id)
     said = {"by": user_name(), "note": note[:MAX_NOTE_CHARS], "despite_failures": despite_failures}
 
@@ -122,8 +146,12 @@ def concurrency(
     execution_id: IdArgument,
     limit: Annotated[int | None, typer.Option(min=1, max=MOST_CONCURRENCY, help="Calls in flight at most.")] = None,
     db: DbOption = None,
+    server: ServerOption = None,
 ) -> None:
     """Show how an execution's calls are throttled, or bound them anew while it runs."""
+    if server:
+        remote.concurrency(server, execution_id, limit)
+        return
     url, stored = found(db, execution_id)
     said = {"limit": limit, "by": user_name()}
     if stored.driven(time.time()) and (told := answer_of_owner(url, stored, "concurrency", said)) is not None:

@@ -94,11 +94,11 @@ def _open_engine(request: Request, config: EngineConfig) -> tuple[EngineClient, 
 def _session(address: str | None) -> Iterator[str]:
     from mge_ray.cluster.session import joined_session, local_session  # noqa: PLC0415  # keeps Ray out of `check`
 
-    with joined_session(address) if address else local_session(on_lost=_leave) as name:
+    with joined_session(address) if address else local_session(on_lost=leave) as name:
         yield name
 
 
-def _leave() -> None:
+def leave() -> None:
     """End this process at once: whatever it waits for will not come. Its guard ends what is left of the run."""
     sys.stderr.write(
         "mge-ray: the local Ray was killed; what is journalled is kept: `mge-ray list` shows the execution, "

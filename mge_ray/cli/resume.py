@@ -13,10 +13,11 @@ import typer
 
 from mge_ray.adapters.journal import HEARTBEAT_TIMEOUT_S, StoredExecution, load_execution, load_plan_of
 from mge_ray.adapters.sandbox import SandboxLevel
-from mge_ray.cli import simulate
+from mge_ray.cli import remote, simulate
 from mge_ray.cli.console import console
 from mge_ray.cli.on_ray import RunError
 from mge_ray.cli.options import DbOption, JsonOption, PriceOption, check_folder, database, upgrade_if_there
+from mge_ray.cli.remote import ServerOption
 from mge_ray.cli.report import check_reports
 from mge_ray.cli.run import HELP_FAULT, Request, check_money, execute, slug
 from mge_ray.cli.run_options import RunOptions, stored_options
@@ -59,12 +60,16 @@ def register(app: typer.Typer) -> None:
             str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join. [a local one is started]")
         ] = None,
         db: DbOption = None,
+        server: ServerOption = None,
         as_json: JsonOption = False,
     ) -> None:
         """Go on with a paused or interrupted execution, also after everything that ran it is gone.
 
         Output, reports, sandbox, prices and simulated server are those of the run, unless told otherwise.
         """
+        if server:
+            remote.steer(server, execution_id, lambda client, one: client.resume(one))
+            return
         url = database(db)
         stored = _resumable(url, execution_id)
         options = stored_options(stored)
@@ -72,7 +77,7 @@ def register(app: typer.Typer) -> None:
         if (simulated and not settings.simulated) or (live and settings.simulated):
             kind = "simulated" if settings.simulated else "live"
             raise RunError(f"execution {stored.execution_id} is a {kind} one; resume it as that")
-        server = _server(options, settings, answers, wrong_answers, fault or [], latency, seed)
+        simulator = _server(options, settings, answers, wrong_answers, fault or [], latency, seed)
         target = out or options.out or Path("out") / slug(stored.name)
         check_target(target.resolve())
         check_folder("--out", target)
@@ -84,7 +89,7 @@ def register(app: typer.Typer) -> None:
             reports=reports,
             config=_config(url, settings, options, price, sandbox, local=address in {None, "local"}),
             settings=settings,
-            simulator=server,
+            simulator=simulator,
             address=None if address == "local" else address,
             sandbox=sandbox or options.sandbox,
             as_json=as_json,

@@ -21,7 +21,7 @@ from mge_ray.api.limits import ServiceLimits
 from mge_ray.cli import simulate
 from mge_ray.cli.change import user_name
 from mge_ray.cli.console import console
-from mge_ray.cli.on_ray import RunError
+from mge_ray.cli.on_ray import RunError, leave
 from mge_ray.cli.options import DbOption, PriceOption, database
 from mge_ray.cli.run import HELP_FAULT, check_money
 from mge_ray.domain.access import Role
@@ -136,7 +136,7 @@ def _serve(
             service = service.model_copy(update={"engine": service.engine.model_copy(update={"base_url": url})})
         where = f"joining {address}" if address else "starting a local Ray"
         screen.print(f"{where} ...", markup=False)
-        stack.enter_context(joined_session(address) if address else local_session())
+        stack.enter_context(joined_session(address) if address else local_session(on_lost=leave))
         stop = stack.enter_context(_stopped())
         from mge_ray.cluster.engine import sandbox_level  # noqa: PLC0415  # Ray's environment is set by now
         from mge_ray.cluster.serve import run_service, stop_service  # noqa: PLC0415

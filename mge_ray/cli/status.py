@@ -23,6 +23,7 @@ from mge_ray.cli.console import console
 from mge_ray.cli.exits import BAD_INPUT
 from mge_ray.cli.money import told_money
 from mge_ray.cli.options import DbOption, JsonOption, database
+from mge_ray.cli.remote import ServerOption, show_list, show_status
 from mge_ray.domain.events import UnreadableEventError
 from mge_ray.domain.state import ExecutionStatus
 from mge_ray.execution.recovery import ReplayError, replay
@@ -36,9 +37,13 @@ def register(app: typer.Typer) -> None:
     def list_(
         db: DbOption = None,
         limit: int = typer.Option(20, min=1, max=10_000, help="How many, the latest first."),
+        server: ServerOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        """List the executions in the database."""
+        """List the executions in the database, or those of a service."""
+        if server:
+            show_list(server, limit, as_json=as_json)
+            return
         stored = list_executions(database(db), limit)
         if as_json:
             typer.echo(json.dumps([_row(execution) for execution in stored], indent=2))
@@ -50,9 +55,13 @@ def register(app: typer.Typer) -> None:
         execution_id: str = typer.Argument(..., metavar="ID", help="Execution id, or its first characters."),
         atom: str | None = typer.Option(None, help="Show one atom with its attempts."),
         db: DbOption = None,
+        server: ServerOption = None,
         as_json: JsonOption = False,
     ) -> None:
         """Show one execution: its waves, its failed atoms, its money."""
+        if server:
+            show_status(server, execution_id, atom, as_json=as_json)
+            return
         url = database(db)
         stored = load_execution(url, execution_id)
         try:

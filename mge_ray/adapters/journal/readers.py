@@ -109,7 +109,7 @@ class StoredExecution:
 def list_executions(
     url: str, limit: int = 50, *, tenant: str | None = None, before: tuple[float, UUID] | None = None
 ) -> list[StoredExecution]:
-    """Return the executions, or one tenant's, the latest first; from `before` on, the place of one: (created_at, id)."""
+    """Return the executions, or one tenant's, the latest first; after the place `before`: (created_at, id)."""
     wanted = _LATEST_FIRST.limit(limit)
     if tenant is not None:
         wanted = wanted.where(executions.c.tenant == tenant)
