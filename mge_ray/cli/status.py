@@ -36,10 +36,11 @@ def register(app: typer.Typer) -> None:
     def list_(
         db: DbOption = None,
         limit: int = typer.Option(20, min=1, max=10_000, help="How many, the latest first."),
+        tenant: str | None = typer.Option(None, help="Only this tenant's."),
         as_json: JsonOption = False,
     ) -> None:
         """List the executions in the database."""
-        stored = list_executions(database(db), limit)
+        stored = list_executions(database(db), limit, tenant)
         if as_json:
             typer.echo(json.dumps([_row(execution) for execution in stored], indent=2))
         else:
@@ -98,6 +99,7 @@ def _row(stored: StoredExecution) -> dict[str, Any]:
         "set_aside": stored.set_aside,
         "last_heartbeat": moment(stored.heartbeat_at),
         "created_at": moment(stored.created_at),
+        "tenant": stored.tenant,
         "state": stored.state.model_dump(mode="json"),
     }
 

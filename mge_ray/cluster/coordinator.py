@@ -22,6 +22,7 @@ from mge_ray.adapters.journal import (
     SchemaError,
     SqlJournal,
     SqlReuseStore,
+    SqlTenantBooks,
     StoredExecution,
     list_executions,
     load_events,
@@ -100,7 +101,7 @@ class ExecutionCoordinator:
             reuse=CodeReuse(self._kept, atom_keys),
             prefix_tokens=prefix_tokens,
         )
-        self._service = ExecutionServiceV2(executor)
+        self._service = ExecutionServiceV2(executor, SqlTenantBooks(config.db_url))
         self._notices: dict[UUID, deque[tuple[int, Notice]]] = {}
         self._told = 0
         settle()

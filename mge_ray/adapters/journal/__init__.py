@@ -22,6 +22,13 @@ from mge_ray.adapters.journal.requests import (
 )
 from mge_ray.adapters.journal.reuse_store import KeptOfPlan, SqlReuseStore, clear_kept, kept_by_plan
 from mge_ray.adapters.journal.sql_journal import SqlJournal
+from mge_ray.adapters.journal.tenants import (
+    SqlTenantBooks,
+    list_tenants,
+    set_tenant_limit,
+    tenant_limits,
+    tenant_standing,
+)
 from mge_ray.adapters.journal.tokens import (
     StoredToken,
     UnknownTokenError,
@@ -45,6 +52,7 @@ __all__ = [
     "SchemaError",
     "SqlJournal",
     "SqlReuseStore",
+    "SqlTenantBooks",
     "Standing",
     "StoredExecution",
     "StoredToken",
@@ -59,6 +67,7 @@ __all__ = [
     "find_token",
     "kept_by_plan",
     "list_executions",
+    "list_tenants",
     "list_tokens",
     "load_events",
     "load_execution",
@@ -73,6 +82,9 @@ __all__ = [
     "read_request",
     "restore",
     "revoke_token",
+    "set_tenant_limit",
     "shown_url",
+    "tenant_limits",
+    "tenant_standing",
     "upgrade",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
-from sqlalchemy import Row, bindparam, select
+from sqlalchemy import Row, bindparam, select, tuple_
 
 from mge_ray.adapters.journal.database import reading
 from mge_ray.adapters.journal.tables import SET_ASIDE, executions
@@ -28,7 +28,7 @@ _UUID_GROUPS = (8, 12, 16, 20, 32)
 
 _id = executions.c.execution_id
 _STORED = select(*(column for column in executions.c if column.name != "plan"))
-_LATEST = _STORED.order_by(executions.c.created_at.desc(), _id).limit(bindparam("the_limit"))
+_LATEST = _STORED.order_by(executions.c.created_at.desc(), _id.desc())
 _MATCHING = _STORED.where(_id.startswith(bindparam("prefix"))).order_by(executions.c.created_at.desc(), _id)
 _PLAN = select(executions.c.plan).where(_id == bindparam("the_execution"))
 _EVENTS = (
@@ -106,10 +106,22 @@ class StoredExecution:
         return should_run and not self.set_aside and now - self.heartbeat_at > HEARTBEAT_TIMEOUT_S
 
 
-def list_executions(url: str, limit: int = 50) -> list[StoredExecution]:
-    """Return the executions, the latest first."""
+def list_executions(
+    url: str, limit: int = 50, tenant: str | None = None, before: tuple[float, UUID] | None = None
+) -> list[StoredExecution]:
+    """Return executions, the latest first: all tenants' or one's.
+
+    `before` is where the page before ended: `created_at` and id of its last execution. What was started since that page
+    was read neither repeats nor hides any.
+    """
+    wanted = _LATEST.limit(limit)
+    if tenant is not None:
+        wanted = wanted.where(executions.c.tenant == tenant)
+    if before is not None:
+        created_at, last_id = before
+        wanted = wanted.where(tuple_(executions.c.created_at, _id) < tuple_(created_at, str(last_id)))
     with reading(url) as connection:
-        return [_stored(row) for row in connection.execute(_LATEST, {"the_limit": limit})]
+        return [_stored(row) for row in connection.execute(wanted)]
 
 
 def load_execution(url: str, execution_id_or_prefix: str | UUID) -> StoredExecution:
