@@ -47,6 +47,22 @@ class Shared:
     crashes: int
 
 
+class SharedWorld(World):
+    """A world in which all executions are driven by one process: they die together."""
+
+    dead = False
+
+    def maybe_crash(self) -> None:
+        """Be killed here, sometimes; the dead get no further."""
+        if self.dead:
+            raise Crash
+        try:
+            super().maybe_crash()
+        except Crash:
+            self.dead = True
+            raise
+
+
 class TenantWork(WorldWork):
     """The work port of one of several executions: its provider's bill is its own, the limit everybody's."""
 
@@ -69,7 +85,9 @@ class TenantScenario:
         self.plans = {UUID(int=number + 1): plan for number, plan in enumerate(plans)}
         atoms = sum(len(plan.atoms) for plan in plans)
         faults = drawn_faults(draw)
-        self.world = World(seed, faults, limit_nano=None, leases=draw.choice([3, 10, 50]), atoms=MOST_RESUMES * atoms)
+        self.world = SharedWorld(
+            seed, faults, limit_nano=None, leases=draw.choice([3, 10, 50]), atoms=MOST_RESUMES * atoms
+        )
         self.settings = {
             one: drawn_settings(draw, len(plan.atoms)).model_copy(update={"tenant": TENANT})
             for one, plan in self.plans.items()
@@ -98,11 +116,7 @@ class TenantScenario:
     async def standing(self, tenant: str) -> TenantStanding:
         """Return the limit, and the sums of all executions as they are journalled."""
         assert tenant == TENANT
-        sums = {}
-        for one in self._journalled():
-            money = replay(one, self.plans[one], self.journal.events_of(one)).money
-            sums[one] = Sums(money.spent_nano, money.reserved_nano, money.unknown_nano)
-        return TenantStanding(self.limit_usd, 0.0, sums)
+        return TenantStanding(self.limit_usd, 0.0, {one: self._stored(one) for one in self._journalled()})
 
     async def limits(self, tenants: Sequence[str]) -> Mapping[str, tuple[float | None, float]]:
         """Return the limit."""
@@ -113,10 +127,18 @@ class TenantScenario:
 
     def _created(self, execution_id: UUID) -> bool:
         try:
-            self.journal.events_of(execution_id)
+            self.journal.state_of(execution_id)
         except LookupError:
             return False
         return True
+
+    def _stored(self, execution_id: UUID) -> Sums:
+        """Return the money of an execution as its last append left it."""
+        state = self.journal.state_of(execution_id)
+        if state is None:
+            return Sums()
+        amounts = (state.total_cost_usd, state.reserved_cost_usd, state.unknown_cost_usd)
+        return Sums(*map(to_nano, amounts))
 
     # ---- what must hold ----------------------------------------------------------------------------------------------
 
@@ -135,11 +157,8 @@ class TenantScenario:
         """Return the money of an execution by its machine, or by the journal between two lives."""
         if execution_id in self.service.execution_ids:
             money = self.service.machine(execution_id).money
-        elif self._created(execution_id):
-            money = replay(execution_id, self.plans[execution_id], self.journal.events_of(execution_id)).money
-        else:
-            return Sums()
-        return Sums(money.spent_nano, money.reserved_nano, money.unknown_nano)
+            return Sums(money.spent_nano, money.reserved_nano, money.unknown_nano)
+        return self._stored(execution_id) if self._created(execution_id) else Sums()
 
     # ---- from the start to the end -----------------------------------------------------------------------------------
 
@@ -207,7 +226,7 @@ class TenantScenario:
         await self.service.close()
         await self._command_ends()
         self.world.clock.at += self.world.draw.choice([0.5, 3.0, 2 * LEASE_TTL_S])
-        self.service = self._new_service()
+        self.service, self.world.dead = self._new_service(), False
         for one in self._journalled():
             await self.service.recover_execution(
                 one,
@@ -224,7 +243,7 @@ class TenantScenario:
         """Let an operator do something, now and then, while the engine runs."""
         if self.command is not None and self.command.done():
             await self._command_ends()
-        if self.command is None and self.world.chance(self.world.faults.command):
+        if self.command is None and not self.world.dead and self.world.chance(self.world.faults.command):
             one = self.world.draw.choice(self.service.execution_ids)
             wish = self.world.draw.choices(
                 [
