@@ -11,6 +11,7 @@ from mge_ray.adapters.journal.readers import (
     load_events,
     load_execution,
     load_plan_of,
+    unfinished_of,
 )
 from mge_ray.adapters.journal.requests import (
     ControlRequest,
@@ -86,5 +87,6 @@ __all__ = [
     "shown_url",
     "tenant_limits",
     "tenant_standing",
+    "unfinished_of",
     "upgrade",
 ]

@@ -100,6 +100,10 @@ class StoredExecution:
         """Return whether somebody drives it now: it has work, and its owner says that it lives."""
         return self.has_work and now - self.heartbeat_at <= HEARTBEAT_TIMEOUT_S
 
+    def heard(self, now: float) -> bool:
+        """Return whether its owner has said lately that it lives, whether or not it has work to do."""
+        return now - self.heartbeat_at <= HEARTBEAT_TIMEOUT_S
+
     def interrupted(self, now: float) -> bool:
         """Return whether it should be running although its owner is silent: it waits for a resume."""
         should_run = self.status in {ExecutionStatus.PENDING, ExecutionStatus.RUNNING}
@@ -122,6 +126,15 @@ def list_executions(
         wanted = wanted.where(tuple_(executions.c.created_at, _id) < tuple_(created_at, str(last_id)))
     with reading(url) as connection:
         return [_stored(row) for row in connection.execute(wanted)]
+
+
+def unfinished_of(url: str, control_address: str) -> list[StoredExecution]:
+    """Return what has not ended of the owner that listens at this address, the oldest first."""
+    ended = [status.value for status in ExecutionStatus if status.ended]
+    columns = executions.c
+    wanted = _STORED.where(columns.control_address == control_address, columns.status.not_in(ended))
+    with reading(url) as connection:
+        return [_stored(row) for row in connection.execute(wanted.order_by(columns.created_at, _id))]
 
 
 def load_execution(url: str, execution_id_or_prefix: str | UUID) -> StoredExecution:
