@@ -30,6 +30,7 @@ from mge_ray.cli import (
     simulate,
     status,
     submit,
+    tenant,
     token,
 )
 from mge_ray.cli.exits import BAD_INPUT, STOPPED_EARLY
@@ -45,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 AT_WORK = (run, resume, serve, submit, control, budget, edit, status, explain, report)
-AROUND = (plan, atomize, check, cache, db, init, simulate, schema, doctor, token)
+AROUND = (plan, atomize, check, cache, db, init, simulate, schema, doctor, tenant, token)
 for module in (*AT_WORK, *AROUND):
     module.register(app)
 

@@ -222,7 +222,8 @@ def _same_source(stored: StoredExecution, settings: ExecutionSettings) -> bool:
         theirs = stored.settings
     except MgeRayError:  # another version wrote it: nothing of it is used again
         return False
-    return (theirs.policy.model, theirs.simulated) == (settings.policy.model, settings.simulated)
+    own = (settings.policy.model, settings.simulated, settings.tenant)
+    return (theirs.policy.model, theirs.simulated, theirs.tenant) == own
 
 
 def _accepted_in(db_url: str, execution_id: UUID) -> Mapping[str, Answer]:

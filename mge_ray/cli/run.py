@@ -29,11 +29,13 @@ from mge_ray.cli.project_output import target_of, write_output
 from mge_ray.cli.report import check_reports, write_reports
 from mge_ray.cli.run_options import options_of
 from mge_ray.cli.screen import RunScreen, print_summary, savings_lines
+from mge_ray.domain.access import checked_tenant
 from mge_ray.domain.errors import StateConflictError
 from mge_ray.domain.events import MOST_CONCURRENCY, ExecutionSettings
 from mge_ray.domain.lease import DEFAULT_PRIORITY, HIGHEST_PRIORITY, LOWEST_PRIORITY
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.state import ExecutionState, ExecutionStatus
+from mge_ray.execution.affording import OF_THE_TENANT
 from mge_ray.pipeline.output_folder import check_target
 from mge_ray.pipeline.plan_file import load_plan
 from mge_ray.pipeline.report import ExecutionReport
@@ -107,6 +109,7 @@ def register(app: typer.Typer) -> None:
         priority: Annotated[
             int, typer.Option(min=LOWEST_PRIORITY, max=HIGHEST_PRIORITY, help="A step doubles its share of an engine.")
         ] = DEFAULT_PRIORITY,
+        tenant: Annotated[str, typer.Option(help="Whose execution it is; its limit holds, too. [nobody's]")] = "",
         max_tokens: Annotated[int, typer.Option(min=64, help="Longest first answer, in tokens.")] = 4_096,
         atom_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds in flight before an atom fails.")] = 300.0,
         call_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds before one call is given up.")] = 120.0,
@@ -156,6 +159,7 @@ def register(app: typer.Typer) -> None:
             concurrency=concurrency,
             start_concurrency=start_concurrency,
             priority=priority,
+            tenant=tenant,
             max_tokens=max_tokens,
             atom_timeout=atom_timeout,
             call_timeout=call_timeout,
@@ -195,6 +199,7 @@ def make_request(
     concurrency: int,
     start_concurrency: int | None = None,
     priority: int = DEFAULT_PRIORITY,
+    tenant: str = "",
     max_tokens: int,
     atom_timeout: float,
     call_timeout: float,
@@ -237,6 +242,7 @@ def make_request(
         atom_budget_usd=atom_budget,
         max_concurrency=concurrency,
         priority=priority,
+        tenant=checked_tenant(tenant),
         atom_timeout_s=atom_timeout,
         call_timeout_s=call_timeout,
         simulated=simulated,
@@ -376,7 +382,9 @@ def _end(out: Console, request: Request, target: Path, state: ExecutionState, re
         lines.append(f"try it     cd {target.resolve()} && {sys.executable} -m pytest {tests}")
     short = str(state.execution_id)[:8]
     if not state.status.ended and state.reason.startswith("budget"):
-        more = f"mge-ray budget {short} --limit USD --reason TEXT"
+        of_tenant = state.reason.startswith(OF_THE_TENANT)
+        whose = f"tenant budget {request.settings.tenant}" if of_tenant else f"budget {short}"
+        more = f"mge-ray {whose} --limit USD --reason TEXT"
         lines.append(f"state      kept; raise the limit with `{more}`, then go on with `mge-ray resume {short}`")
     elif not state.status.ended:
         lines.append(f"state      kept; go on with `mge-ray resume {short}`")

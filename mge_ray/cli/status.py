@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     def list_(
         db: DbOption = None,
         limit: int = typer.Option(20, min=1, max=10_000, help="How many, the latest first."),
+        tenant: str | None = typer.Option(None, help="Only this tenant's."),
         server: ServerOption = None,
         as_json: JsonOption = False,
     ) -> None:
@@ -44,7 +45,7 @@ def register(app: typer.Typer) -> None:
         if server:
             show_list(server, limit, as_json=as_json)
             return
-        stored = list_executions(database(db), limit)
+        stored = list_executions(database(db), limit, tenant)
         if as_json:
             typer.echo(json.dumps([_row(execution) for execution in stored], indent=2))
         else:
@@ -107,6 +108,7 @@ def _row(stored: StoredExecution) -> dict[str, Any]:
         "set_aside": stored.set_aside,
         "last_heartbeat": moment(stored.heartbeat_at),
         "created_at": moment(stored.created_at),
+        "tenant": stored.tenant,
         "state": stored.state.model_dump(mode="json"),
     }
 

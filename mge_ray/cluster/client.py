@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
@@ -20,7 +20,7 @@ from mge_ray.pipeline.report import ExecutionReport
 
 RESTART_PATIENCE_S = 60.0
 RESTART_POLL_S = 0.2
-ASKED_ONCE = frozenset({"start", "retry", "edit", "approve", "set_budget"})
+ASKED_ONCE = frozenset({"retry", "edit", "approve", "set_budget"})
 
 
 class EngineClient:
@@ -36,8 +36,11 @@ class EngineClient:
         execution_id: UUID | None = None,
         run_options: str | None = None,
     ) -> UUID:
-        """Start an execution; return its id once its start is journalled. `run_options` are kept for a resume."""
-        started: UUID = self._call("start", plan, settings, execution_id, run_options)
+        """Start an execution; return its id once its start is journalled. `run_options` are kept for a resume.
+
+        An id that exists is returned as it is, so this may be asked again with the same id.
+        """
+        started: UUID = self._call("start", plan, settings, execution_id or uuid4(), run_options)
         return started
 
     def take_up(self, execution_id: UUID) -> ExecutionState:

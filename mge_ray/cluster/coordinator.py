@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +18,9 @@ from uuid import UUID, uuid4
 import ray
 
 from mge_ray.adapters.journal import (
-    SchemaError,
     SqlJournal,
     SqlReuseStore,
-    StoredExecution,
-    list_executions,
-    load_events,
-    load_execution,
-    load_plan_of,
-    upgrade,
+    SqlTenantBooks,
 )
 from mge_ray.adapters.prometheus_metrics import PrometheusMetrics
 from mge_ray.cluster.atom_task import ClusterValidator
@@ -36,17 +29,16 @@ from mge_ray.cluster.dispatch import RayWork
 from mge_ray.cluster.llm_gateway import LLMGatewayPool
 from mge_ray.cluster.memory import settle
 from mge_ray.cluster.request_desk import RequestDesk
+from mge_ray.cluster.taking_up import TakingUp
 from mge_ray.domain.commands import Notice
-from mge_ray.domain.errors import StateConflictError
-from mge_ray.domain.events import ExecutionSettings, ResumeRequested
+from mge_ray.domain.events import ExecutionSettings
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.progress import wave_state
 from mge_ray.domain.state import AtomState, ExecutionState, ExecutionStatus, WaveState
 from mge_ray.domain.throttle import ThrottleView
 from mge_ray.execution.defaults import SystemClock
 from mge_ray.execution.execution_service_v2 import ExecutionServiceV2, Watch
-from mge_ray.execution.ports import JournalUnavailableError, StaleEpochError
-from mge_ray.execution.requests import check_state
+from mge_ray.execution.ports import StaleEpochError
 from mge_ray.execution.retry_orchestrator import RetryOrchestrator
 from mge_ray.execution.reuse import CodeReuse
 from mge_ray.execution.wave_executor import WaveExecutor
@@ -58,8 +50,6 @@ from mge_ray.wiring.code_version import code_version
 from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
 
 NOTICES_KEPT = 2_000
-STORED_EXECUTIONS_LOOKED_AT = 1_000
-JOURNAL_POLL_S = 1.0
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -102,9 +92,11 @@ class ExecutionCoordinator:
             reuse=CodeReuse(self._kept, atom_keys),
             prefix_tokens=prefix_tokens,
         )
-        self._service = ExecutionServiceV2(executor)
+        self._service = ExecutionServiceV2(executor, SqlTenantBooks(config.db_url))
         self._notices: dict[UUID, deque[tuple[int, Notice]]] = {}
         self._told = 0
+        self._waiting: asyncio.Task[None] | None = None
+        self._taking_up = TakingUp(self._journal, self._service, self._control_address, self._pool.refresh, self._watch)
         settle()
         loop = asyncio.get_running_loop()
         self._ready = loop.create_task(self._begin())
@@ -113,51 +105,14 @@ class ExecutionCoordinator:
     # ---- life -----------------------------------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        live = await self._pool.refresh()
+        await self._pool.refresh()
         if self._config.driver_pid is not None:
             self._watch_driver(self._config.driver_pid)
         context = ray.get_runtime_context()
-        if context.get_actor_id() is None or not context.was_current_actor_reconstructed:
-            return
-        while not await self._recovered(live):  # noqa: ASYNC110  # a database tells nobody that it is back
-            await asyncio.sleep(JOURNAL_POLL_S)
-
-    async def _recovered(self, live: tuple[str, ...]) -> bool:
-        """Take up what this engine was executing; False while the journal is away. Bad ones are set aside alone."""
-        url, mine = self._config.db_url, self._control_address
-        try:
-            await asyncio.to_thread(upgrade, url)
-            stored = await asyncio.to_thread(list_executions, url, STORED_EXECUTIONS_LOOKED_AT)
-            for execution in stored:
-                if execution.control_address == mine and not execution.status.ended:
-                    await self._take_up_or_set_aside(execution, live)
-        except SchemaError:
-            raise
-        except JournalUnavailableError as error:
-            _log.warning("recovery waits for the journal: %s", error)
-            return False
-        return True
-
-    async def _take_up_or_set_aside(self, execution: StoredExecution, live: tuple[str, ...]) -> None:
-        execution_id = execution.execution_id
-        if execution_id in self._service.execution_ids and self._service.is_driven(execution_id):
-            return  # taken up before the journal went away
-        try:
-            await self._take_up(execution, live)
-        except JournalUnavailableError:
-            raise
-        except Exception as error:  # noqa: BLE001  # the border: one execution must not take the others with it
-            _log.exception("execution %s is set aside: its journal leads nowhere", execution_id)
-            await self._journal.set_aside(execution_id, str(error) or type(error).__name__)
-
-    async def _take_up(self, stored: StoredExecution, live: tuple[str, ...]) -> None:
-        execution_id = stored.execution_id
-        plan = await asyncio.to_thread(load_plan_of, self._config.db_url, execution_id)
-        events = await asyncio.to_thread(load_events, self._config.db_url, execution_id)
-        watch = self._watch(execution_id)
-        await self._service.recover_execution(
-            execution_id, plan, events, settings=stored.settings, live_gateways=live, watch=watch
-        )
+        if context.get_actor_id() is not None and context.was_current_actor_reconstructed:
+            await self._taking_up.after_a_death()
+        elif self._config.takes_up:  # nobody waits for it: a living namesake may go on for long
+            self._waiting = asyncio.get_running_loop().create_task(self._taking_up.of_a_namesake())
 
     def _watch(self, execution_id: UUID) -> Watch:
         notices = self._notices[execution_id] = deque(maxlen=NOTICES_KEPT)
@@ -213,6 +168,8 @@ class ExecutionCoordinator:
     async def close(self) -> None:
         """Stop driving and close the journal."""
         self._listening.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
         await self._service.close()
         self._kept.close()
         self._journal.close()
@@ -226,47 +183,30 @@ class ExecutionCoordinator:
         execution_id: UUID | None = None,
         run_options: str | None = None,
     ) -> UUID:
-        """Start an execution; return its id once its start is journalled. `run_options` are kept for a resume."""
+        """Start an execution; return its id once its start is journalled. `run_options` are kept for a resume.
+
+        An id that exists is returned, and nothing is started: whoever asks with an id of its own may ask again.
+        """
         await self._ready
-        execution_id = execution_id or uuid4()
-        watch = self._watch(execution_id)
-        await self._service.start_plan(plan, settings=settings, execution_id=execution_id, watch=watch)
-        if run_options is not None:
-            await self._journal.set_run_options(execution_id, 1, run_options)
+        asked_for, execution_id = execution_id is not None, execution_id or uuid4()
+        async with self._taking_up.alone(execution_id):
+            if asked_for and await self._taking_up.exists(execution_id):
+                return execution_id
+            watch = self._watch(execution_id)
+            await self._service.start_plan(plan, settings=settings, execution_id=execution_id, watch=watch)
+            if run_options is not None:
+                await self._journal.set_run_options(execution_id, 1, run_options)
         return execution_id
 
     async def take_up(self, execution_id: UUID) -> ExecutionState:
         """Go on with an execution from the journal, whoever had it; raise StateConflictError if somebody drives it."""
         await self._ready
-        if execution_id in self._service.execution_ids and self._service.is_driven(execution_id):
-            return await self._service.resume_execution(execution_id)
-        stored = await asyncio.to_thread(load_execution, self._config.db_url, execution_id)
-        if stored.status.ended:
-            check_state(execution_id, stored.status, ResumeRequested)
-        if stored.driven(time.time()):
-            raise StateConflictError(f"execution {execution_id} is driven by {stored.owner}")
-        await self._take_up(stored, await self._pool.refresh())
-        state = await self._service.get_execution_state(execution_id)
-        if state.status is ExecutionStatus.PAUSED:
-            return await self._service.resume_execution(execution_id)
-        return state
+        return await self._taking_up.by_id(execution_id)
 
     async def hold(self, execution_id: UUID) -> None:
         """Have an execution here to be steered, as the journal has it; raise StateConflictError if it is another's."""
         await self._ready
-        here = execution_id in self._service.execution_ids
-        if here and self._service.is_driven(execution_id):
-            return
-        stored = await asyncio.to_thread(load_execution, self._config.db_url, execution_id)
-        if here and stored.last_seq == self._service.machine(execution_id).events_handled:
-            return
-        if stored.driven(time.time()):
-            short = str(execution_id)[:8]
-            raise StateConflictError(
-                f"execution {execution_id} is driven by {stored.owner}, not by this engine; where that runs, "
-                f"`mge-ray pause {short}` and the like reach it"
-            )
-        await self._take_up(stored, await self._pool.refresh())
+        await self._taking_up.hold(execution_id)
 
     async def view(
         self, execution_id: UUID, view: Callable[..., T], arguments: Sequence[Any], named: Mapping[str, Any]

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class RequestDesk:
-    """Looks for requests while something is driven; only what is driven is asked for through the journal."""
+    """Looks for requests and for changed limits of tenants, while something is driven: others are changed elsewhere."""
 
     def __init__(self, url: str, service: ExecutionServiceV2) -> None:
         self._url = url
@@ -37,6 +37,7 @@ class RequestDesk:
         service = self._service
         driven = [execution_id for execution_id in service.execution_ids if service.is_driven(execution_id)]
         if driven:
+            await service.look_at_tenants()
             for request in await asyncio.to_thread(open_requests, self._url, driven):
                 await self._take(request)
 

@@ -8,19 +8,34 @@ from mge_ray.domain.events import AtomBudgetExceeded
 from mge_ray.execution.offer import Offer
 from mge_ray.execution.run import ExecutionRun
 
+OF_THE_TENANT = "budget of the tenant"
+"""Begins the reason of an execution that is paused for the limit of all of its tenant's together."""
+
 
 def affordable(run: ExecutionRun, offers: Sequence[Offer]) -> tuple[dict[str, tuple[str, float]], list[str]]:
-    """Return the leases of the calls that fit the budget together, with atom and reservation, and the other atoms."""
+    """Return the leases of the calls that fit the budgets together, with atom and reservation, and the other atoms."""
     wanted: dict[str, tuple[str, float]] = {}
     refused: list[str] = []
     batch_usd = 0.0
     for offer in offers:
-        if run.machine.money.fits(batch_usd + offer.usd):
+        if run.machine.money.fits(batch_usd + offer.usd) and run.tenant_affords(batch_usd + offer.usd):
             wanted[offer.lease_id] = (offer.atom_id, offer.usd)
             batch_usd += offer.usd
         else:
             refused.append(offer.atom_id)
     return wanted, refused
+
+
+def out_of_money(run: ExecutionRun, usd: float) -> str:
+    """Return why a call of at most `usd` cannot be made until a limit is raised; empty where it can or may yet.
+
+    What the tenant's other executions have in flight may still leave enough when it has landed.
+    """
+    if not run.machine.money.fits(usd):
+        return f"budget: the next call can cost up to ${usd:.4f}; {run.machine.money.describe()}"
+    if run.account is not None and not run.account.may_fit_later(usd):
+        return f"{OF_THE_TENANT}: the next call can cost up to ${usd:.4f}; {run.account.describe()}"
+    return ""
 
 
 def end_the_too_dear(run: ExecutionRun, ready: Sequence[str], now: float) -> bool:

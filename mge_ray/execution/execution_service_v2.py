@@ -34,10 +34,11 @@ from mge_ray.domain.progress import atom_state, execution_state, wave_state
 from mge_ray.domain.state import AtomState, ExecutionState, ExecutionStatus, WaveState
 from mge_ray.domain.throttle import ThrottleView
 from mge_ray.domain.validation import ValidationResult
-from mge_ray.execution.ports import Candidate, QuotesCalls
+from mge_ray.execution.ports import Candidate, QuotesCalls, TenantBooks
 from mge_ray.execution.recovery import replay
 from mge_ray.execution.requests import EditRefusedError, approval, candidate_of, check_atom, check_state
 from mge_ray.execution.run import ExecutionRun
+from mge_ray.execution.tenancy import Tenancy
 from mge_ray.execution.wave_executor import TURN_S, WaveExecutor
 
 Watch = Callable[[Notice], None]
@@ -46,8 +47,10 @@ Watch = Callable[[Notice], None]
 class ExecutionServiceV2:
     """The executions of one process. Unknown ids raise UnknownExecutionError, impossible wishes StateConflictError."""
 
-    def __init__(self, wave_executor: WaveExecutor) -> None:
+    def __init__(self, wave_executor: WaveExecutor, tenants: TenantBooks | None = None) -> None:
+        """Take the engine; without `tenants`, no limit of a tenant is asked for."""
         self.wave_executor = wave_executor
+        self._tenancy = Tenancy(tenants)
         self._runs: dict[UUID, ExecutionRun] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
 
@@ -86,19 +89,22 @@ class ExecutionServiceV2:
     ) -> UUID:
         """Start executing a checked plan; return the execution's id once its start is journalled.
 
-        Raises BudgetError, and nothing has begun, for a budget that not one call fits into.
+        Raises BudgetError, and nothing has begun, for a budget, or what is left of the tenant's, that not one call
+        fits into.
         """
         settings = settings or self.wave_executor.settings()
-        self._expect_quotes(settings.budget_usd, settings.atom_budget_usd)
+        account = await self._tenancy.account(settings.tenant)
+        tenant_usd = account.limit_usd if account else None
+        self._expect_quotes(settings.budget_usd, settings.atom_budget_usd, tenant_usd)
         execution_id = execution_id or uuid4()
         machine = ExecutionMachine(execution_id, plan)
         run = self.wave_executor.new_run(machine, settings)
-        run.watch = watch
+        run.watch, run.account = watch, account
         run.feed([self._started(run, settings)])
-        if _has_limit(settings):
+        if _has_limit(settings) or tenant_usd is not None:
             run.expect_affordable()
         run.epoch = await self.wave_executor.journal.create(execution_id, plan, settings)
-        self._runs[execution_id] = run
+        self._hold(run)
         started = run.durable()
         self._drive(execution_id)
         await self._done(execution_id, started)
@@ -123,7 +129,8 @@ class ExecutionServiceV2:
         run = self.wave_executor.new_run(machine, settings)
         run.watch = watch
         run.told_cost_usd = machine.money.spent_usd
-        self._runs[execution_id] = run
+        run.account = await self._tenancy.account(settings.tenant)
+        self._hold(run)
         if not machine.status.ended:
             run.epoch = await self.wave_executor.journal.take_over(execution_id)
             if machine.status is ExecutionStatus.PENDING:
@@ -150,6 +157,8 @@ class ExecutionServiceV2:
     async def resume_execution(self, execution_id: UUID) -> ExecutionState:
         """Go on from where the execution stands, also after its journal was away. A running one just runs on."""
         run = self._run(execution_id)
+        if run.account is not None:
+            await self._tenancy.account(run.account.tenant)
         if run.machine.status is not ExecutionStatus.RUNNING:
             await self._send(execution_id, ResumeRequested(self._now()))
         elif not self.is_driven(execution_id):  # it stopped without having been asked to: its journal was away
@@ -224,6 +233,10 @@ class ExecutionServiceV2:
         self._expect_quotes(limit_usd)
         await self._send(execution_id, BudgetRaised(self._now(), limit_usd, by, reason))
         return self._view(run)
+
+    async def look_at_tenants(self) -> None:
+        """Notice limits of tenants that were changed since; raises JournalUnavailableError."""
+        await self._tenancy.look()
 
     async def wait(self, execution_id: UUID) -> ExecutionState:
         """Return when nothing is in flight and nothing may start: ended, paused, or without its journal."""
@@ -301,6 +314,14 @@ class ExecutionServiceV2:
     def _started(self, run: ExecutionRun, settings: ExecutionSettings) -> ExecutionStarted:
         dearest_usd = run.dearest_first_call_usd(settings.policy) if _has_limit(settings) else 0.0
         return ExecutionStarted(self._now(), settings, dearest_usd)
+
+    def _hold(self, run: ExecutionRun) -> None:
+        machine = run.machine
+        execution_id = machine.execution_id
+        self._runs[execution_id] = run
+        if run.account is not None:
+            began_at = self._now() if machine.started_at is None else machine.started_at
+            run.account.hold(execution_id, machine.money, began_at=began_at, moves=lambda: self.is_driven(execution_id))
 
     def _drive(self, execution_id: UUID) -> None:
         run = self._runs[execution_id]

@@ -16,6 +16,7 @@ from mge_ray.domain.generation import CallFailure, Generation
 from mge_ray.domain.plan import Masterplan, ValidationPlan
 from mge_ray.domain.retry import AttemptSettings
 from mge_ray.domain.state import ExecutionState
+from mge_ray.domain.tenants import TenantStanding
 from mge_ray.domain.throttle import CallOutcome, ThrottleView
 from mge_ray.domain.validation import ValidationResult
 
@@ -193,6 +194,18 @@ class Journal(Protocol):
 
     async def heartbeat(self, execution_id: UUID, epoch: int) -> None:
         """Say that the execution's owner is alive."""
+        ...
+
+
+class TenantBooks(Protocol):
+    """What the journal knows of tenants. Both raise JournalUnavailableError."""
+
+    async def standing(self, tenant: str) -> TenantStanding:
+        """Return a tenant's limit, and the sums of its executions begun since."""
+        ...
+
+    async def limits(self, tenants: Sequence[str]) -> Mapping[str, tuple[float | None, float]]:
+        """Return limit (US dollars) and beginning of the period of those tenants that have any."""
         ...
 
 

@@ -13,6 +13,7 @@ from mge_ray.domain.errors import BudgetError, IllegalTransitionError
 from mge_ray.domain.events import Event
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.retry import AttemptPolicy
+from mge_ray.domain.tenants import TenantAccount
 from mge_ray.execution.offer import Offer
 from mge_ray.execution.ports import Metrics, Work
 from mge_ray.execution.priming import PromptPriming
@@ -25,7 +26,8 @@ PRICED_AT_THE_START = 8
 class ExecutionRun:
     """One execution in progress. `unwritten` events have been handled but are not durable yet, so `held` commands wait.
 
-    `trouble` says why nothing is being bought although the machine would; `watch` is told what finished.
+    `trouble` says why nothing is being bought although the machine would; `watch` is told what finished. `account` is
+    the tenant's, where it has one.
     """
 
     machine: ExecutionMachine
@@ -44,6 +46,7 @@ class ExecutionRun:
     answered: list[asyncio.Future[None]] = field(default_factory=list)
     reuse: Reuse | None = None
     priming: PromptPriming = field(default_factory=PromptPriming)
+    account: TenantAccount | None = None
 
     def offer(self, atom_id: str) -> Offer:
         """Return what the atom's next call needs; quoted once, however many turns it waits."""
@@ -58,14 +61,27 @@ class ExecutionRun:
             known = self.offers[atom_id] = Offer(atom_id, call, lease.id, model, usd)
         return known
 
+    def tenant_affords(self, usd: float) -> bool:
+        """Return whether calls of at most `usd` together fit what the tenant's other executions leave."""
+        return self.account is None or self.account.fits(usd)
+
     def expect_affordable(self) -> None:
-        """Raise BudgetError, saying what one call may cost, if none of the first wave's fits both budgets."""
-        machine, cheapest = self.machine, 0.0
+        """Raise BudgetError, saying what one call may cost, if none of the first wave's fits all budgets.
+
+        What the tenant's other executions have in flight may still leave enough: the execution waits for it then.
+        """
+        machine, cheapest, refusal = self.machine, 0.0, ""
         for atom_id in machine.plan.waves[0].atom_ids:
             usd = self.offer(atom_id).usd
-            if machine.money.fits(usd) and machine.fits_atom(atom_id, usd):
+            fits_both = machine.money.fits(usd) and machine.fits_atom(atom_id, usd)
+            account = self.account
+            if fits_both and (account is None or account.may_fit_later(usd)):
                 return
+            if fits_both and account is not None:
+                refusal = f"one call alone can cost up to ${usd:.4f}; {account.describe()}"
             cheapest = min(cheapest or usd, usd)
+        if refusal:
+            raise BudgetError(f"the budget of the tenant is too small: {refusal}")
         settings = machine.settings
         of_atom = settings.atom_budget_usd if settings and machine.money.fits(cheapest) else None
         what = "the budget" if of_atom is None else "the budget of a single atom"

@@ -20,6 +20,8 @@ def tell(run: ExecutionRun) -> None:
             run.watch(notice)
     if any(isinstance(notice, AtomFinished) for notice in notices):
         _tell_progress(run)
+    if run.account is not None and run.account.soft_limit_to_tell():
+        _log.warning("70 %% of the limit is used: %s", run.account.describe())
     spent_usd = run.machine.money.spent_usd
     if spent_usd > run.told_cost_usd:
         run.metrics.cost_added(usd=spent_usd - run.told_cost_usd)

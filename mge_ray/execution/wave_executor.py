@@ -30,7 +30,7 @@ from mge_ray.domain.events import (
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.plan import ExecutionWave, Masterplan, checked_plan
 from mge_ray.domain.progress import execution_state
-from mge_ray.execution.affording import affordable, end_the_too_dear
+from mge_ray.execution.affording import affordable, end_the_too_dear, out_of_money
 from mge_ray.execution.async_work import AsyncWork
 from mge_ray.execution.defaults import LocalLeases, NoMetrics, SystemClock
 from mge_ray.execution.memory_journal import MemoryJournal
@@ -246,20 +246,24 @@ class WaveExecutor:
         if wanted:
             await self._lease(run, Pool.GENERATE, wanted)
         elif refused and not machine.in_flight:
-            usd = run.offer(refused[0]).usd
-            if not machine.money.fits(usd):
-                reason = f"budget: the next call can cost up to ${usd:.4f}; {machine.money.describe()}"
+            reason = out_of_money(run, run.offer(refused[0]).usd)
+            if reason:
                 run.feed([PauseRequested(now, reason)])
 
     async def _lease(self, run: ExecutionRun, pool: Pool, wanted: Mapping[str, tuple[str, float]]) -> None:
         """Ask for leases; what is granted is an intent to act on an atom, with its reservation in US dollars."""
         granted = await self.leases.try_acquire(pool, list(wanted))
-        now = self.clock.now()
+        now, unused = self.clock.now(), []
         for lease_id in granted:
             atom_id, usd = wanted[lease_id]
+            if usd and not run.tenant_affords(usd):  # another execution of the tenant has reserved meanwhile
+                unused.append(lease_id)
+                continue
             gateway = run.work.gateway_for(atom_id) if pool is Pool.GENERATE else ""
             run.feed([LeaseGranted(now, pool, atom_id, lease_id, usd, gateway)])
             run.offers.pop(atom_id, None)
+        if unused:
+            await self.leases.release(pool, unused)
 
     async def _write(self, run: ExecutionRun) -> None:
         if not run.unwritten:

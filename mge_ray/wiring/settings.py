@@ -17,7 +17,8 @@ class EngineConfig(BaseModel):
 
     `generate_limit` is the most calls in flight, `generate_start` how many before any was answered (None: 100).
     `execute_limit` None means sixteen checks a CPU: one that runs and some at hand. `driver_pid` is set on a local run
-    alone: when that process is gone, nothing is bought any more.
+    alone: when that process is gone, nothing is bought any more. With `takes_up`, an engine that is made anew
+    under the same `engine_id`, on whatever cluster, goes on with what was executed under it once the owner is silent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,7 +41,7 @@ class EngineConfig(BaseModel):
 
     def comparable(self) -> EngineConfig:
         """Return the configuration without what differs between callers that can share an engine."""
-        return self.model_copy(update={"engine_id": "", "driver_pid": None})
+        return self.model_copy(update={"engine_id": "", "driver_pid": None, "takes_up": False})
 
     def gateways(self, cpus: int) -> int:
         """Return how many gateway processes share the calls: making one takes 2.5 ms of CPU, mostly the SDK's."""

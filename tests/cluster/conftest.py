@@ -120,6 +120,7 @@ NAMES = {
     "plain": 4,
     "mended": 1,
     "again": 4,
+    "twice": 2,
 }
 ANSWERS = {
     f"{name}{number}": f"def {name}{number}() -> int:\n    return {number}\n"

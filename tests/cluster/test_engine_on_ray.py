@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import time
+import uuid
 
 import pytest
 import ray
@@ -127,6 +128,14 @@ def test_code_written_by_hand_is_checked_on_the_cluster_and_ends_what_the_model_
     (atom,) = engine.call("report", execution_id).atoms
     assert [attempt.by for attempt in atom.attempts] == ["", "", "ann"]
     assert (atom.edited_by, atom.approved_by) == ("ann", "ben")
+
+
+def test_a_start_that_is_asked_for_again_is_the_same_execution(engine):
+    plan, wanted = numbered_plan("twice", 2, 1), uuid.uuid4()
+    again = [engine.client.start(plan, engine.settings(), wanted) for _ in range(2)]
+    assert engine.call("wait", wanted).status is ExecutionStatus.COMPLETED
+    assert [*again, engine.client.start(plan, engine.settings(), wanted)] == [wanted] * 3
+    assert engine.call("report", wanted).calls.answers == 2
 
 
 def test_cancel_ends_the_execution_and_gives_up_what_is_in_flight(engine):

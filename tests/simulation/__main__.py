@@ -2,6 +2,7 @@
 
 python -m tests.simulation --seed N            one seed, as a failing one is reproduced
 python -m tests.simulation --count 1000        many, or --until-atoms 1000000
+python -m tests.simulation --tenant            executions of one tenant under one limit; with --seed or --count
 python -m tests.simulation --scale             time and memory an atom from 1,000 to 100,000 atoms in one execution
 """
 
@@ -17,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import count, islice
 
 from tests.simulation.scenario import simulate, simulate_whole
+from tests.simulation.tenants import simulate_tenant
 
 
 def main() -> None:
@@ -27,10 +29,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1_000)
     parser.add_argument("--until-atoms", type=int)
     parser.add_argument("--scale", action="store_true")
+    parser.add_argument("--tenant", action="store_true")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)  # soft limits are told thousands of times
     if arguments.scale:
         show_scale()
+    elif arguments.tenant:
+        one = arguments.seed
+        run_tenants(range(arguments.first, arguments.first + arguments.count) if one is None else [one])
     elif arguments.seed is not None:
         run_seeds(iter([arguments.seed]), None)
     elif arguments.until_atoms:
@@ -58,6 +64,24 @@ def run_seeds(seeds, until_atoms) -> None:
         f"{', '.join(f'{n} {status}' for status, n in ends.most_common())}\n"
         f"{sums['atoms']} atoms, {sums['calls']} calls, {sums['crashes']} crashes, {sums['gateways']} dead gateways; "
         f"{1e3 * took_s / sums['atoms']:.2f} ms an atom\n"
+    )
+
+
+def run_tenants(seeds) -> None:
+    """Run seeds of executions that share a limit."""
+    began, ends, sums = time.perf_counter(), Counter(), Counter()
+    for seed in seeds:
+        try:
+            shared = simulate_tenant(seed)
+        except BaseException:
+            sys.stderr.write(f"seed {seed} fails: python -m tests.simulation --tenant --seed {seed}\n")
+            raise
+        ends.update(status.value for status in shared.statuses)
+        sums.update(worlds=1, paused=shared.paused_for_the_tenant, crashes=shared.crashes)
+    sys.stdout.write(
+        f"{sums['worlds']} worlds in {time.perf_counter() - began:.1f} s: "
+        f"{', '.join(f'{n} {status}' for status, n in ends.most_common())}; "
+        f"{sums['paused']} times paused for the tenant's limit, {sums['crashes']} crashes\n"
     )
 
 

@@ -9,12 +9,14 @@ from mge_ray.domain.cost import CostGuardrails
 from mge_ray.domain.execution_record import ExecutionRecord
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.queues import ReadyQueues
+from mge_ray.domain.tenants import Sums, TenantAccount
 from mge_ray.domain.throttle import SharedLeases
 from mge_ray.domain.waves import WaveProgress
 from mge_ray.execution import wave_executor
 from mge_ray.execution.run import ExecutionRun
 from mge_ray.execution.wave_executor import WaveExecutor
 from tests.simulation.scenario import simulate
+from tests.simulation.tenants import simulate_tenant
 
 SEEDS_TO_FIND_A_FAULT = 300
 
@@ -105,6 +107,51 @@ def begin_a_wave_early(patch):
     patch.setattr(WaveProgress, "_advance", advance)
 
 
+@pytest.mark.parametrize("block", range(3))
+def test_executions_of_a_tenant_never_pass_its_limit(block):
+    shared = []
+    for seed in range(block * 30, block * 30 + 30):
+        try:
+            shared.append(simulate_tenant(seed))
+        except BaseException as error:
+            raise AssertionError(f"seed {seed} fails: python -m tests.simulation --tenant --seed {seed}") from error
+    assert any(one.paused_for_the_tenant for one in shared)
+    assert any(one.crashes for one in shared)
+
+
+def count_one_execution_alone(patch):
+    """What the tenant's other executions have reserved is not counted."""
+
+    def own(self):
+        spent, reserved, unknown = sums.fget(self)
+        return Sums(spent, reserved - max((one.money.reserved_nano for one in self._held.values()), default=0), unknown)
+
+    sums = TenantAccount.sums
+    patch.setattr(TenantAccount, "sums", property(own))
+
+
+def reserve_without_asking_again(patch):
+    """Between the question and the reservation, which waits for a lease, another execution reserves."""
+
+    async def lease(self, run, pool, wanted):
+        account, run.account = run.account, None
+        try:
+            await original(self, run, pool, wanted)
+        finally:
+            run.account = account
+
+    original = WaveExecutor._lease
+    patch.setattr(WaveExecutor, "_lease", lease)
+
+
+@pytest.mark.parametrize(
+    "plant", [count_one_execution_alone, reserve_without_asking_again], ids=lambda plant: plant.__name__
+)
+def test_a_fault_planted_in_a_tenants_account_is_found(plant, monkeypatch):
+    plant(monkeypatch)
+    assert first_failing_seed(simulate_tenant) is not None
+
+
 @pytest.mark.parametrize(
     "plant",
     [
@@ -125,7 +172,7 @@ def test_a_planted_fault_is_found(plant, monkeypatch):
     assert first_failing_seed() is not None
 
 
-def first_failing_seed():
+def first_failing_seed(simulate=simulate):
     for seed in range(SEEDS_TO_FIND_A_FAULT):
         try:
             simulate(seed)

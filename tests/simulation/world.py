@@ -242,6 +242,7 @@ class WorldWork:
 
     def __init__(self, world: World, machine: ExecutionMachine, each_turn: Any) -> None:
         self._world, self._machine, self._each_turn = world, machine, each_turn
+        self._provider = world.provider
         self._calls: dict[str, Generate] = {}
         self._checks: list[tuple[float, int, str, Event]] = []
 
@@ -282,7 +283,7 @@ class WorldWork:
         gateway = self._world.gateway(command.gateway)
         if gateway is not None and command.call_id not in gateway.calls:
             most_usd, max_tokens = self.quote_usd(command), command.settings.max_tokens
-            seconds, answer = self._world.provider.call(command.call_id, most_usd, max_tokens)
+            seconds, answer = self._provider.call(command.call_id, most_usd, max_tokens)
             gateway.calls[command.call_id] = (self._world.clock.at + seconds, answer)
         self.check_money()
 

@@ -12,6 +12,7 @@ from mge_ray.adapters.journal.readers import (
     load_events,
     load_execution,
     load_plan_of,
+    unfinished_of,
 )
 from mge_ray.adapters.journal.requests import (
     ControlRequest,
@@ -23,6 +24,13 @@ from mge_ray.adapters.journal.requests import (
 )
 from mge_ray.adapters.journal.reuse_store import KeptOfPlan, SqlReuseStore, clear_kept, kept_by_plan
 from mge_ray.adapters.journal.sql_journal import SqlJournal
+from mge_ray.adapters.journal.tenants import (
+    SqlTenantBooks,
+    list_tenants,
+    set_tenant_limit,
+    tenant_limits,
+    tenant_standing,
+)
 from mge_ray.adapters.journal.tokens import (
     StoredToken,
     UnknownTokenError,
@@ -46,6 +54,7 @@ __all__ = [
     "SchemaError",
     "SqlJournal",
     "SqlReuseStore",
+    "SqlTenantBooks",
     "Standing",
     "StoredExecution",
     "StoredToken",
@@ -61,6 +70,7 @@ __all__ = [
     "find_token",
     "kept_by_plan",
     "list_executions",
+    "list_tenants",
     "list_tokens",
     "load_events",
     "load_execution",
@@ -75,6 +85,10 @@ __all__ = [
     "read_request",
     "restore",
     "revoke_token",
+    "set_tenant_limit",
     "shown_url",
+    "tenant_limits",
+    "tenant_standing",
+    "unfinished_of",
     "upgrade",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
-from sqlalchemy import Row, and_, bindparam, or_, select
+from sqlalchemy import Row, bindparam, select, tuple_
 
 from mge_ray.adapters.journal.database import reading
 from mge_ray.adapters.journal.tables import SET_ASIDE, executions
@@ -28,7 +28,7 @@ _UUID_GROUPS = (8, 12, 16, 20, 32)
 
 _id = executions.c.execution_id
 _STORED = select(*(column for column in executions.c if column.name != "plan"))
-_LATEST_FIRST = _STORED.order_by(executions.c.created_at.desc(), _id)
+_LATEST = _STORED.order_by(executions.c.created_at.desc(), _id.desc())
 _MATCHING = _STORED.where(_id.startswith(bindparam("prefix"))).order_by(executions.c.created_at.desc(), _id)
 _PLAN = select(executions.c.plan).where(_id == bindparam("the_execution"))
 _EVENTS = (
@@ -100,6 +100,10 @@ class StoredExecution:
         """Return whether somebody drives it now: it has work, and its owner says that it lives."""
         return self.has_work and now - self.heartbeat_at <= HEARTBEAT_TIMEOUT_S
 
+    def heard(self, now: float) -> bool:
+        """Return whether its owner has said lately that it lives, whether or not it has work to do."""
+        return now - self.heartbeat_at <= HEARTBEAT_TIMEOUT_S
+
     def interrupted(self, now: float) -> bool:
         """Return whether it should be running although its owner is silent: it waits for a resume."""
         should_run = self.status in {ExecutionStatus.PENDING, ExecutionStatus.RUNNING}
@@ -107,18 +111,30 @@ class StoredExecution:
 
 
 def list_executions(
-    url: str, limit: int = 50, *, tenant: str | None = None, before: tuple[float, UUID] | None = None
+    url: str, limit: int = 50, tenant: str | None = None, before: tuple[float, UUID] | None = None
 ) -> list[StoredExecution]:
-    """Return the executions, or one tenant's, the latest first; after the place `before`: (created_at, id)."""
-    wanted = _LATEST_FIRST.limit(limit)
+    """Return executions, the latest first: all tenants' or one's.
+
+    `before` is where the page before ended: `created_at` and id of its last execution. What was started since that page
+    was read neither repeats nor hides any.
+    """
+    wanted = _LATEST.limit(limit)
     if tenant is not None:
         wanted = wanted.where(executions.c.tenant == tenant)
     if before is not None:
-        created_at, execution_id = before
-        same = and_(executions.c.created_at == created_at, _id > str(execution_id))
-        wanted = wanted.where(or_(executions.c.created_at < created_at, same))
+        created_at, last_id = before
+        wanted = wanted.where(tuple_(executions.c.created_at, _id) < tuple_(created_at, str(last_id)))
     with reading(url) as connection:
         return [_stored(row) for row in connection.execute(wanted)]
+
+
+def unfinished_of(url: str, control_address: str) -> list[StoredExecution]:
+    """Return what has not ended of the owner that listens at this address, the oldest first."""
+    ended = [status.value for status in ExecutionStatus if status.ended]
+    columns = executions.c
+    wanted = _STORED.where(columns.control_address == control_address, columns.status.not_in(ended))
+    with reading(url) as connection:
+        return [_stored(row) for row in connection.execute(wanted.order_by(columns.created_at, _id))]
 
 
 def load_execution(url: str, execution_id_or_prefix: str | UUID) -> StoredExecution:
