@@ -56,4 +56,3 @@ def install(chosen: Rival, config: EngineConfig) -> None:
     actor = ray.remote(num_cpus=0)(RivalController)
     handle = actor.options(name=CONTROLLER, namespace=NAMESPACE, lifetime="detached").remote(chosen, config)
     ray.get(handle.in_use.remote())
-

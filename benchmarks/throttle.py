@@ -4,7 +4,8 @@
 
 The provider is the simulated server's own token buckets (300 requests and 100,000 output tokens a minute); calls take
 lognormal:5:0.6 seconds and produce drawn output. Everybody always wants more. No Ray and no network: this is the
-throttle's decisions alone, eight minutes of them; `throttle_on_ray.py` is the whole. The oracle knows both limits and starts calls at exactly their rate.
+throttle's decisions alone, eight minutes of them; `throttle_on_ray.py` measures the whole. The oracle knows both limits
+and starts calls at exactly their rate.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Loop:
     seed: int = 1
     answered: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
+    overloaded: int = 0
     events: list[tuple[float, int, str, str, dict[str, Any]]] = field(default_factory=list)
 
     def run(self, seconds: float) -> Loop:
@@ -82,6 +84,7 @@ class Loop:
     def arrive(self, at: float, lease: str, _what: dict[str, Any]) -> None:
         """Let a request reach the server."""
         if int(at) in self.storm:
+            self.overloaded += 1
             self.later(at + NETWORK_S, "fail", lease, why=FailureKind.OVERLOADED, retry_after_s=None)
             return
         refusal = self.server.admit(INPUT_TOKENS, now=at)

@@ -1,6 +1,6 @@
 """How much of what a provider allows is used end to end: real Ray, real SDK, simulated server with limits a minute.
 
-    python benchmarks/throttle_on_ray.py                                   # all arms, four at a time: about 25 minutes
+    python benchmarks/throttle_on_ray.py                                   # all arms, six at a time: about 15 minutes
     python benchmarks/throttle_on_ray.py --case output --arm adaptive --arm fixed:15 --arm oracle
 
 The server allows 300 requests and 100,000 output tokens a minute. In the case `requests` answers are short and requests
@@ -14,6 +14,7 @@ that knows what is allowed and starts calls at exactly that rate. Nobody is told
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -89,7 +90,7 @@ class Result:
         return max(self.admitted / REQUESTS, self.output_tokens / OUTPUT)
 
 
-class Watching:
+class Watching(contextlib.AbstractContextManager["Watching"]):
     """Looks into the server's books: until the first request has come, then every ten seconds."""
 
     def __init__(self, engine: Engine) -> None:
@@ -99,7 +100,8 @@ class Watching:
         self.looks: list[Look] = []
         self.most_in_flight = 0
 
-    def __enter__(self) -> Watching:
+    def start(self) -> Watching:
+        """Begin to look."""
         self._thread.start()
         return self
 
@@ -153,7 +155,7 @@ def measure(case: str, arm: str) -> Result:
             ramp=True,
             before=None if chosen is None else lambda config: install(chosen, config),
         ) as engine:
-            with Watching(engine) as watching:
+            with Watching(engine).start() as watching:
                 done = engine.run(plan)
             return _result(case, arm, allowed, watching, done)
 
@@ -170,8 +172,10 @@ def _stormy(flags: list[str], names: list[str], allowed: float) -> SimulatorConf
         found = configuration(
             [*flags, f"--seed={seed}", f"--rate-529={0.5 / len(names):.6f}", f"--storm-s={STORM_S:g}"]
         )
-        hit = [index for index, name in enumerate(names) for again in range(2) if draw_transport(found, name, again)]
-        if len(hit) == 1 and first <= hit[0] <= last:
+        hit = [
+            (again, index) for index, name in enumerate(names) for again in (0, 1) if draw_transport(found, name, again)
+        ]
+        if len(hit) == 1 and (0, first) <= hit[0] <= (0, last):
             return found
     raise RuntimeError("no seed draws one storm in the middle")
 
@@ -225,7 +229,7 @@ def arms(cases: list[str], wanted: list[str]) -> Iterator[tuple[str, str]]:
 def separately(case: str, arm: str) -> Result | None:
     """Measure an arm in a program of its own: each has its own Ray."""
     command = [sys.executable, __file__, "--case", case, "--arm", arm, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # ourselves
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not found:
         print(f"{case} {arm}: failed\n{done.stdout[-2000:]}{done.stderr[-4000:]}", flush=True)
@@ -242,7 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", action="append", choices=cases, help="by default all")
     parser.add_argument("--arm", action="append", metavar="ARM", help="adaptive, fixed:N or oracle; by default several")
-    parser.add_argument("--parallel", type=int, default=4, help="arms at the same time, each with its own Ray")
+    parser.add_argument("--parallel", type=int, default=6, help="arms at the same time, each with its own Ray")
     parser.add_argument("--json", action="store_true", help="one case and arm, here; its result as JSON")
     arguments = parser.parse_args()
     wanted = list(arms(arguments.case or cases, arguments.arm or []))
@@ -254,7 +258,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, {arguments.parallel} arms at a time, simulated latency {LATENCY}", flush=True)
     with ThreadPoolExecutor(arguments.parallel) as threads:
         results = list(threads.map(lambda one: separately(*one), wanted))
-    sys.exit(any(result is None or result.failed for result in results))
+    sys.exit(any(result is None or result.succeeded < result.atoms for result in results))
 
 
 if __name__ == "__main__":
