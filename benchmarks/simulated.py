@@ -8,7 +8,7 @@ import os
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,8 +98,14 @@ def open_simulated(
     call_timeout_s: float = 120.0,
     budget_usd: float | None = None,
     checks: bool = True,
+    ramp: bool = False,
+    before: Callable[[EngineConfig], object] | None = None,
 ) -> Iterator[Engine]:
-    """Start the server and a Ray of its own for the length of the block; the journal lies in `folder`."""
+    """Start the server and a Ray of its own for the length of the block; the journal lies in `folder`.
+
+    With `ramp` the throttle begins as it does for everybody, else with all leases at once. `before` is called when Ray
+    runs and the engine does not.
+    """
     with server(simulator) as url, local_session():
         from mge_ray.cluster.engine import open_engine, sandbox_level  # noqa: PLC0415  # Ray's environment is set by now
 
@@ -110,7 +116,7 @@ def open_simulated(
             base_url=url,
             require_price=True,
             generate_limit=leases,
-            generate_start=leases,
+            generate_start=None if ramp else leases,
             driver_pid=os.getpid(),
             checks=checks,
             sandbox_level=sandbox_level(None).value if checks else None,
@@ -122,6 +128,8 @@ def open_simulated(
             call_timeout_s=call_timeout_s,
             simulated=True,
         )
+        if before:
+            before(config)
         client = open_engine(config)
         try:
             yield Engine(client, config, settings, url)

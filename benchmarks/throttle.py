@@ -4,7 +4,8 @@
 
 The provider is the simulated server's own token buckets (300 requests and 100,000 output tokens a minute); calls take
 lognormal:5:0.6 seconds and produce drawn output. Everybody always wants more. No Ray and no network: this is the
-throttle's decisions alone, eight minutes of them. The oracle knows both limits and starts calls at exactly their rate.
+throttle's decisions alone, eight minutes of them; `throttle_on_ray.py` measures the whole. The oracle knows both limits
+and starts calls at exactly their rate.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Loop:
     seed: int = 1
     answered: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
+    overloaded: int = 0
     events: list[tuple[float, int, str, str, dict[str, Any]]] = field(default_factory=list)
 
     def run(self, seconds: float) -> Loop:
@@ -82,6 +84,7 @@ class Loop:
     def arrive(self, at: float, lease: str, _what: dict[str, Any]) -> None:
         """Let a request reach the server."""
         if int(at) in self.storm:
+            self.overloaded += 1
             self.later(at + NETWORK_S, "fail", lease, why=FailureKind.OVERLOADED, retry_after_s=None)
             return
         refusal = self.server.admit(INPUT_TOKENS, now=at)
@@ -127,6 +130,9 @@ class Fixed:
         """Take ended calls back."""
         self._held.difference_update(lease_ids)
 
+    def renew(self, lease_ids: Sequence[str], *, now: float) -> None:
+        """Hold them anyway."""
+
     def observe(self, outcome: CallOutcome, *, now: float) -> None:
         """Wait as long as a refusal says, or a second."""
         if outcome.failure is not None:
@@ -137,18 +143,22 @@ class Oracle:
     """Knows how many calls a minute are allowed, and starts them evenly after the first full bucket."""
 
     def __init__(self, per_minute: float) -> None:
-        self._per_s, self._level, self._at = per_minute / 60, per_minute, 0.0
+        self._per_s, self._full, self._level = per_minute / 60, per_minute, per_minute
+        self._at: float | None = None
 
     def try_acquire(self, lease_ids: Sequence[str], *, now: float) -> list[str]:
         """Start what has become allowed since."""
-        self._level += (now - self._at) * self._per_s
-        self._at = now
+        since = now if self._at is None else self._at
+        self._level, self._at = min(self._full, self._level + (now - since) * self._per_s), now
         granted = list(lease_ids[: int(self._level)])
         self._level -= len(granted)
         return granted
 
     def release(self, lease_ids: Sequence[str]) -> None:
         """Need nothing back."""
+
+    def renew(self, lease_ids: Sequence[str], *, now: float) -> None:
+        """Count nothing that is held."""
 
     def observe(self, outcome: CallOutcome, *, now: float) -> None:
         """Know already."""

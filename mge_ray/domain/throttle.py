@@ -141,7 +141,7 @@ class Throttle(SharedLeases):
         """Learn from a call that has ended."""
         if outcome.failure is None:
             self.adaptive.answered(outcome.latency_s, now=now, in_use=self.pool.in_use)
-            self.breaker.answered()
+            self.breaker.answered(began_at=now - outcome.latency_s)
             self.rates.answered(
                 outcome.rate_limits,
                 latency_s=outcome.latency_s,

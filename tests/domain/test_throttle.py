@@ -126,7 +126,7 @@ def test_eight_overloads_in_a_row_open_it_and_an_answer_between_them_does_not():
     breaker = CircuitBreaker()
     for _ in range(7):
         breaker.overloaded(now=0.0)
-    breaker.answered()
+    breaker.answered(began_at=-5.0)
     for _ in range(7):
         breaker.overloaded(now=0.0)
     assert breaker.allowed(now=0.0) is None
@@ -145,8 +145,18 @@ def test_a_single_call_tries_and_its_answer_closes_it():
     breaker = opened()
     breaker.started(now=1.0)
     assert breaker.allowed(now=2.0) == 0
-    breaker.answered()
+    breaker.answered(began_at=1.0)
     assert (breaker.is_open, breaker.allowed(now=2.0)) == (False, None)
+
+
+def test_an_answer_to_a_call_that_was_let_in_before_it_opened_does_not_close_it():
+    breaker = opened()
+    breaker.answered(began_at=-0.1)
+    assert (breaker.is_open, breaker.allowed(now=0.5), breaker.allowed(now=1.0)) == (True, 0, 1)
+    breaker.started(now=1.0)
+    breaker.overloaded(now=1.0)
+    breaker.answered(began_at=0.5)
+    assert (breaker.is_open, breaker.allowed(now=2.9), breaker.allowed(now=3.0)) == (True, 0, 1)
 
 
 def test_each_failed_try_doubles_the_wait_up_to_a_minute():
