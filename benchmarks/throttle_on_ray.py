@@ -1,6 +1,6 @@
 """How much of what a provider allows is used end to end: real Ray, real SDK, simulated server with limits a minute.
 
-    python benchmarks/throttle_on_ray.py                                   # all arms, six at a time: about 15 minutes
+    python benchmarks/throttle_on_ray.py                                   # all arms, six at a time: about 20 minutes
     python benchmarks/throttle_on_ray.py --case output --arm adaptive --arm fixed:15 --arm oracle
 
 The server allows 300 requests and 100,000 output tokens a minute. In the case `requests` answers are short and requests
