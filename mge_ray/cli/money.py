@@ -8,6 +8,11 @@ from mge_ray.domain.cost import BudgetChange
 from mge_ray.pipeline.report import MoneyReport
 
 
+def limit_text(usd: float) -> str:
+    """Return a limit as people read it: cents, and below a dollar what a cent would hide."""
+    return f"${usd:.2f}" if usd >= 1 else f"${usd:.4f}"
+
+
 def told_money(money: MoneyReport | None) -> str:
     """Return one line."""
     if money is None:

@@ -37,6 +37,8 @@ ServerOption = Annotated[
         help="Ask a service instead; its token is in $MGE_RAY_TOKEN.",
     ),
 ]
+PATIENCE_S = 20.0
+"""A coordinator is back within it; whoever has mistyped the address wants to know sooner."""
 MIN_PREFIX = 4
 LOOKED_THROUGH = 1_000
 
@@ -48,7 +50,7 @@ class RemoteError(MgeRayError):
 @contextmanager
 def service(url: str) -> Iterator[MgeRayClient]:
     """Yield a client of the service; what it refuses is one line for people."""
-    with MgeRayClient(url, token=os.environ.get("MGE_RAY_TOKEN")) as client:
+    with MgeRayClient(url, token=os.environ.get("MGE_RAY_TOKEN"), patience_s=PATIENCE_S) as client:
         try:
             yield client
         except ServiceError as error:

@@ -22,7 +22,7 @@ from mge_ray.cli import simulate
 from mge_ray.cli.console import console
 from mge_ray.cli.exits import STOPPED_EARLY, exit_code
 from mge_ray.cli.forecasting import against_actual, told_shortly, with_forecast
-from mge_ray.cli.money import told_money
+from mge_ray.cli.money import limit_text, told_money
 from mge_ray.cli.on_ray import Interrupts, RunError, open_on_ray
 from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption, check_folder, database
 from mge_ray.cli.project_output import target_of, write_output
@@ -340,7 +340,7 @@ def _header(out: Console, request: Request, config: EngineConfig, execution_id: 
         f"model      {settings.policy.model} ({provider}), {settings.max_concurrency} calls at a time on {where}",
         f"sandbox    {config.sandbox_level}",
         f"forecast   {told_shortly(settings.forecast)}" if settings.forecast else "forecast   none",
-        f"budget     ${settings.budget_usd:.2f}" if settings.budget_usd is not None else "budget     none",
+        f"budget     {limit_text(settings.budget_usd)}" if settings.budget_usd is not None else "budget     none",
         f"journal    {_shown(config.db_url)}",
     ]
     out.print("\n".join(lines), markup=False, soft_wrap=True)

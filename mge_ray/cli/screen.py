@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mge_ray.cli.money import limit_text
 from mge_ray.domain.commands import AtomFinished, AttemptMade, Notice, SoftLimitReached, WaveFinished
 from mge_ray.domain.state import ExecutionState, WaveState
 from mge_ray.pipeline.report import ExecutionReport
@@ -82,7 +83,7 @@ class RunScreen:
 
 
 def _one_line(state: ExecutionState, wave: WaveState | None) -> str:
-    of = f" of ${state.budget_usd:.2f}" if state.budget_usd is not None else ""
+    of = f" of {limit_text(state.budget_usd)}" if state.budget_usd is not None else ""
     cost = f"${state.total_cost_usd:.4f}{of}{' (simulated)' if state.simulated else ''}"
     unknown = f" + ${state.unknown_cost_usd:.4f} unknown" if state.unknown_cost_usd else ""
     unknown += f" + ${state.reserved_cost_usd:.4f} reserved" if state.reserved_cost_usd else ""

@@ -16,6 +16,7 @@ from mge_ray.adapters.message_request import build_request, max_cost_usd_of
 from mge_ray.cli.console import console
 from mge_ray.cli.exits import ALL_SUCCEEDED, BAD_INPUT, STOPPED_EARLY
 from mge_ray.cli.forecasting import with_forecast
+from mge_ray.cli.money import limit_text
 from mge_ray.cli.on_ray import Interrupts, RunError, open_on_ray
 from mge_ray.cli.plan_output import outlook, plan_json, plan_text, write_plan
 from mge_ray.cli.planner import Planned, Planner, PlanningStoppedError, settings_left, stage_settings
@@ -172,6 +173,6 @@ def _approved(path: Path) -> bool:
 
 def _total(request: Request, planned: Planned, report: ExecutionReport) -> str:
     total = planned.cost_usd + report.total_cost_usd + report.unknown_cost_usd
-    of = "" if request.settings.budget_usd is None else f" of ${request.settings.budget_usd:.2f}"
+    of = "" if request.settings.budget_usd is None else f" of {limit_text(request.settings.budget_usd)}"
     kind = " (simulated)" if request.settings.simulated else ""
     return f"in all     ${total:.4f}{of}{kind}, ${planned.cost_usd:.4f} of it for planning"

@@ -50,6 +50,10 @@ class AsyncMgeRayClient:
     def __init__(
         self, url: str, *, token: str | None = None, patience_s: float = PATIENCE_S, timeout_s: float = TIMEOUT_S
     ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ServiceUnavailableError(
+                f"{url[:200]!r} is no address of a service; it begins with http:// or https://"
+            )
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             self._http = httpx2.AsyncClient(base_url=url.rstrip("/"), headers=headers, timeout=timeout_s)
