@@ -77,7 +77,7 @@ class EnhancedAnthropicClient:
     def __init__(
         self,
         *,
-        prices: PriceTable,
+        prices: PriceTable | None = None,
         model: str | None = None,
         base_url: str | None = None,
         api_key: str | None = None,
@@ -86,7 +86,7 @@ class EnhancedAnthropicClient:
         stream: bool = False,
         require_price: bool = True,
     ) -> None:
-        self._prices = prices
+        self._prices = prices or PriceTable()
         self._model = model
         self._base_url = base_url
         self._api_key = api_key
@@ -159,10 +159,10 @@ class EnhancedAnthropicClient:
     ) -> MessageRequest:
         call = call or CallContext()
         settings = call.settings
-        if settings is None:
+        if settings is None or not settings.model:  # a policy that leaves the model to the client
             if self._model is None:
                 raise ValueError("no model to call: give the client a model, or the call its settings")
-            settings = AttemptSettings(self._model, DEFAULT_MAX_TOKENS)
+            settings = replace(settings or AttemptSettings("", DEFAULT_MAX_TOKENS), model=self._model)
         if temperature is not None:
             settings = replace(settings, temperature=temperature)
         return build_request(atom, dependencies, previous_errors, replace(call, settings=settings))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from mge_ray.adapters.plan_steps import plan_ladder
+from mge_ray.adapters.sandbox import Sandbox
 from mge_ray.adapters.validator.contract import check_contract
 from mge_ray.adapters.validator.lint import check_lint
 from mge_ray.adapters.validator.parsing import check_parse
@@ -34,13 +35,16 @@ LevelCheck = Callable[[Subject], list[ValidationIssue]]
 class AtomicValidator:
     """Levels parse, contract, lint, types (if the plan asks) and tests; the first that fails is the last that runs.
 
-    `allowed_packages` restricts third-party imports to these top-level names; None allows whatever is installed where
-    the sandbox runs. Safe to share among threads as far as the sandbox is. Raises only what the sandbox raises when it
-    cannot run at all, never for anything a candidate does.
+    Without a `sandbox` it takes the strongest that this machine gives. `allowed_packages` restricts third-party imports
+    to these top-level names; None allows whatever is installed where the sandbox runs. Safe to share among threads as
+    far as the sandbox is. Raises only what the sandbox raises when it cannot run at all, never for anything a candidate
+    does.
     """
 
-    def __init__(self, sandbox: ChecksWorkspaces, *, allowed_packages: Collection[str] | None = None) -> None:
-        self._sandbox = sandbox
+    def __init__(
+        self, sandbox: ChecksWorkspaces | None = None, *, allowed_packages: Collection[str] | None = None
+    ) -> None:
+        self._sandbox = sandbox or Sandbox()
         self._allowed = None if allowed_packages is None else frozenset(allowed_packages)
         self._types = TypeChecker()
 
