@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mge_ray.adapters.logs import LogSettings
+
 DEFAULT_MODEL = "claude-sonnet-5-5"
 DEFAULT_ESCALATION_MODEL = "claude-opus-5-5"
 CALLS_PER_GATEWAY = 50
@@ -36,10 +38,11 @@ class EngineConfig(BaseModel):
     lease_ttl_s: Annotated[float, Field(gt=0)] = 30.0
     driver_pid: int | None = None
     checks: bool = True
+    logs: LogSettings = Field(default_factory=LogSettings.of_environment)
 
     def comparable(self) -> EngineConfig:
         """Return the configuration without what differs between callers that can share an engine."""
-        return self.model_copy(update={"engine_id": "", "driver_pid": None})
+        return self.model_copy(update={"engine_id": "", "driver_pid": None, "logs": LogSettings()})
 
     def gateways(self, cpus: int) -> int:
         """Return how many gateway processes share the calls: making one takes 2.5 ms of CPU, mostly the SDK's."""
