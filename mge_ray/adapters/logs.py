@@ -106,9 +106,6 @@ def configure_logs(
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        named,
-        _without_message_of_strangers,
-        cleaned,
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
@@ -117,7 +114,13 @@ def configure_logs(
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            named,
+            _without_message_of_strangers,
+            cleaned,
+            renderer,
+        ],
     )
     handler = _Lines(stream)
     handler.setFormatter(formatter)

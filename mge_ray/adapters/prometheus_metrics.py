@@ -54,13 +54,13 @@ class PrometheusMetrics:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.registry = CollectorRegistry() if registry is None else registry
-        self._all = Metrics(self.registry)
-        self._passed = Share(self._all.gauges["v2_atom_validation_pass_rate"])
-        self._retried = Share(self._all.gauges["v2_retry_success_rate"])
+        self.catalogue = Metrics(self.registry)
+        self._passed = Share(self.catalogue.gauges["v2_atom_validation_pass_rate"])
+        self._retried = Share(self.catalogue.gauges["v2_retry_success_rate"])
         self._waves = RecentLabels(max_waves, self._drop_wave)
         self._plans = RecentLabels(max_plans, self._drop_plan)
         self._classes = BoundedNames(MAX_MODEL_CLASSES)
-        self._facts = FactCounts(self._all, self._classes, cost_usd)
+        self._facts = FactCounts(self.catalogue, self._classes, cost_usd)
         self._costs: dict[str, float] = {}
         self._views: dict[PlanMetrics, None] = {}
         self._pushbacks: dict[str, int] = {}
@@ -78,16 +78,16 @@ class PrometheusMetrics:
 
     def about(self, *, version: str, sandbox_level: str) -> None:
         """Say what runs."""
-        self._all.gauges["mge_ray_build_info"].labels(version).set(1)
-        self._all.gauges["mge_ray_sandbox_info"].labels(sandbox_level or "unknown").set(1)
+        self.catalogue.gauges["mge_ray_build_info"].labels(version).set(1)
+        self.catalogue.gauges["mge_ray_sandbox_info"].labels(sandbox_level or "unknown").set(1)
 
     def quarantined(self) -> None:
         """Count an execution that was set aside because its journal leads nowhere."""
-        self._all.counters["mge_ray_quarantines_total"].inc()
+        self.catalogue.counters["mge_ray_quarantines_total"].inc()
 
     def throttled(self, views: Iterable[ThrottleView]) -> None:
         """Learn how calls are throttled, just before a scrape."""
-        gauges = self._all.gauges
+        gauges = self.catalogue.gauges
         for view in views:
             name = self._classes.of(view.model_class)
             gauges["mge_ray_throttle_limit"].labels(name).set(view.limit)
@@ -97,7 +97,7 @@ class PrometheusMetrics:
             gauges["mge_ray_throttle_breaker_open"].labels(name).set(view.breaker_open)
             before = self._pushbacks.get(view.model_class, 0)
             more = view.pushed_back - before if view.pushed_back >= before else view.pushed_back  # it was restarted
-            self._all.counters["mge_ray_throttle_pushbacks_total"].labels(name).inc(more)
+            self.catalogue.counters["mge_ray_throttle_pushbacks_total"].labels(name).inc(more)
             self._pushbacks[view.model_class] = view.pushed_back
             allowed = {
                 "requests": view.requests_per_minute,
@@ -118,15 +118,15 @@ class PrometheusMetrics:
 
     def attempt_made(self, *, attempt: int, passed: bool, temperature_changed: bool) -> None:
         """Count one attempt with its verdict."""
-        self._all.counters["v2_retry_attempts_total"].labels(str(min(attempt, MAX_ATTEMPT_LABEL))).inc()
+        self.catalogue.counters["v2_retry_attempts_total"].labels(str(min(attempt, MAX_ATTEMPT_LABEL))).inc()
         self._passed.add(passed)
         if temperature_changed:
-            self._all.counters["v2_retry_temperature_changes_total"].inc()
+            self.catalogue.counters["v2_retry_temperature_changes_total"].inc()
 
     def atom_finished(self, *, succeeded: bool, attempts: int, duration_s: float) -> None:
         """Count one atom that reached its end."""
-        self._all.counters["v2_atoms_succeeded_total" if succeeded else "v2_atoms_failed_total"].inc()
-        self._all.histograms["v2_atom_execution_time_seconds"].observe(duration_s)
+        self.catalogue.counters["v2_atoms_succeeded_total" if succeeded else "v2_atoms_failed_total"].inc()
+        self.catalogue.histograms["v2_atom_execution_time_seconds"].observe(duration_s)
         if attempts > 1:
             self._retried.add(succeeded)
 
@@ -137,27 +137,27 @@ class PrometheusMetrics:
         labels = (plan, str(wave_id))
         self._waves.touch(labels)
         percent = 100.0 * completed / total if total else 100.0
-        self._all.gauges["v2_wave_completion_percent"].labels(*labels).set(percent)
+        self.catalogue.gauges["v2_wave_completion_percent"].labels(*labels).set(percent)
         if elapsed_s > 0:
-            self._all.gauges["v2_wave_atom_throughput"].set(completed / elapsed_s)
+            self.catalogue.gauges["v2_wave_atom_throughput"].set(completed / elapsed_s)
         if finished:
-            self._all.histograms["v2_wave_time_seconds"].labels(*labels).observe(elapsed_s)
+            self.catalogue.histograms["v2_wave_time_seconds"].labels(*labels).observe(elapsed_s)
 
     def cost_added(self, plan: str, usd: float) -> None:
         """Count money spent on a plan."""
         self._plans.touch((plan,))
         self._costs[plan] = self._costs.get(plan, 0.0) + usd
-        self._all.counters["v2_execution_cost_usd_total"].labels(plan).inc(usd)
+        self.catalogue.counters["v2_execution_cost_usd_total"].labels(plan).inc(usd)
 
     def soft_limit_reached(self) -> None:
         """Count a budget of which most is used."""
-        self._all.counters["v2_execution_soft_limits_total"].inc()
+        self.catalogue.counters["v2_execution_soft_limits_total"].inc()
 
     def execution_finished(self, plan: str, *, precision_percent: float, duration_s: float) -> None:
         """Record one execution's end."""
         self._plans.touch((plan,))
-        self._all.gauges["v2_execution_precision_percent"].labels(plan).set(precision_percent)
-        self._all.histograms["v2_execution_time_seconds"].labels(plan).observe(duration_s)
+        self.catalogue.gauges["v2_execution_precision_percent"].labels(plan).set(precision_percent)
+        self.catalogue.histograms["v2_execution_time_seconds"].labels(plan).observe(duration_s)
 
     def happened(self, fact: Fact) -> None:
         """Count whatever else happened."""
@@ -186,7 +186,7 @@ class PrometheusMetrics:
         """Sum up how the executions stand."""
         standings = [(view.plan, view.last) for view in self._views if view.last is not None]
         live = [last for _, last in standings if last.driven]
-        gauges = self._all.gauges
+        gauges = self.catalogue.gauges
         for status in LIVING:
             gauges["mge_ray_executions"].labels(status.value).set(sum(one.status is status for one in live))
         for pool in Pool:
@@ -203,7 +203,7 @@ class PrometheusMetrics:
     def _set_money(self, plan: str, lasts: list[Standing]) -> None:
         for name in MONEY:
             amounts = [usd for last in lasts if (usd := getattr(last, f"{name}_usd")) is not None]
-            gauge = self._all.gauges[f"mge_ray_execution_{name}_usd"]
+            gauge = self.catalogue.gauges[f"mge_ray_execution_{name}_usd"]
             if amounts:
                 gauge.labels(plan).set(sum(amounts))
             else:
@@ -211,17 +211,20 @@ class PrometheusMetrics:
                     gauge.remove(plan)
 
     def _drop_wave(self, labels: tuple[str, ...]) -> None:
-        for metric in (self._all.gauges["v2_wave_completion_percent"], self._all.histograms["v2_wave_time_seconds"]):
+        for metric in (
+            self.catalogue.gauges["v2_wave_completion_percent"],
+            self.catalogue.histograms["v2_wave_time_seconds"],
+        ):
             with suppress(KeyError):
                 metric.remove(*labels)
 
     def _drop_plan(self, labels: tuple[str, ...]) -> None:
         """Drop a plan's series; its money goes on in one common series, so that the sum never falls."""
-        money = [self._all.gauges[f"mge_ray_execution_{name}_usd"] for name in MONEY]
-        cost = self._all.counters["v2_execution_cost_usd_total"]
+        money = [self.catalogue.gauges[f"mge_ray_execution_{name}_usd"] for name in MONEY]
+        cost = self.catalogue.counters["v2_execution_cost_usd_total"]
         gauge, histogram = (
-            self._all.gauges["v2_execution_precision_percent"],
-            self._all.histograms["v2_execution_time_seconds"],
+            self.catalogue.gauges["v2_execution_precision_percent"],
+            self.catalogue.histograms["v2_execution_time_seconds"],
         )
         for metric in (gauge, histogram, cost, *money):
             with suppress(KeyError):

@@ -18,7 +18,7 @@ from mge_ray.domain.lease import model_class
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.progress import execution_state
 from mge_ray.domain.state import ExecutionStatus
-from mge_ray.execution.facts import CallEnded, CheckEnded, Fact, StatusChanged
+from mge_ray.execution.facts import CallEnded, CheckEnded, Fact
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -39,7 +39,7 @@ def open_traces() -> Tracing | None:
     """Return where traces go by the environment's OTEL_* variables; None where they are not asked for."""
     if not any(os.environ.get(name) for name in ENDPOINTS) or os.environ.get(DISABLED, "").lower() == "true":
         return None
-    if find_spec("opentelemetry.exporter") is None or find_spec("opentelemetry.sdk") is None:
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
         _log.warning("traces are asked for, but OpenTelemetry is not installed: pip install mge-ray[otel]")
         return None
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  # an extra
@@ -67,9 +67,13 @@ class Tracing:
         """Return the `Traces` port of one execution."""
         return ExecutionTrace(self, machine)
 
-    def close(self) -> None:
-        """Send what is left, for five seconds at most."""
+    def flush(self) -> None:
+        """Send what has gathered, for five seconds at most."""
         self._provider.force_flush(FLUSH_MS)
+
+    def close(self) -> None:
+        """Send what is left, and stop."""
+        self.flush()
         self._provider.shutdown()
 
     def span(
@@ -118,23 +122,21 @@ class ExecutionTrace:
         self._atoms: dict[str, float] = {}
         self._models: dict[tuple[str, int], str] = {}
 
-    def told(self, news: Notice | Fact) -> None:
+    def told(self, news: Notice | Fact, *, at: float) -> None:
         """Make the span of what has ended, if it is one."""
         if isinstance(news, CallEnded):
             self._call(news)
         elif isinstance(news, CheckEnded):
             self._check(news)
         elif isinstance(news, AttemptMade):
-            self._attempt(news)
+            self._attempt(news, at)
         elif isinstance(news, AtomFinished):
-            self._atom(news)
+            self._atom(news, at)
         elif isinstance(news, WaveFinished):
             began_at, ended_at = self._machine.wave_times[news.wave_id]
             attributes = {"mge_ray.wave.id": news.wave_id}
             self._span(f"wave {news.wave_id}", _wave(news.wave_id), EXECUTION, (began_at, ended_at), attributes)
-        elif isinstance(news, ExecutionFinished) or (
-            isinstance(news, StatusChanged) and news.after is ExecutionStatus.CANCELLED
-        ):
+        elif isinstance(news, ExecutionFinished):
             self._execution()
 
     def _span(  # noqa: PLR0917  # what a span is
@@ -208,9 +210,8 @@ class ExecutionTrace:
         attributes |= {"mge_ray.atom.id": check.atom_id, "mge_ray.attempt": check.attempt}
         self._span("check", own, _attempt(check.atom_id, check.attempt), times, attributes)
 
-    def _attempt(self, made: AttemptMade) -> None:
+    def _attempt(self, made: AttemptMade, ended_at: float) -> None:
         key = made.atom_id, made.attempt
-        ended_at = self._machine.last_at
         began_at = self._attempts.pop(key, ended_at)
         attributes: dict[str, str | bool | int | float] = {
             "mge_ray.atom.id": made.atom_id,
@@ -223,8 +224,8 @@ class ExecutionTrace:
         error = "" if made.passed else "did not pass"
         self._span(name, own, f"atom:{made.atom_id}", (began_at, ended_at), attributes, error)
 
-    def _atom(self, atom: AtomFinished) -> None:
-        record, ended_at = self._machine.atoms[atom.atom_id], self._machine.last_at
+    def _atom(self, atom: AtomFinished, ended_at: float) -> None:
+        record = self._machine.atoms[atom.atom_id]
         attributes: Attributes = {
             "mge_ray.atom.id": atom.atom_id,
             "mge_ray.attempts": atom.attempts,

@@ -271,8 +271,8 @@ class Metrics(Protocol):
 class Traces(Protocol):
     """Makes spans of one execution, from what has happened already: nothing is open that a crash could leave open."""
 
-    def told(self, news: Notice | Fact) -> None:
-        """Take a notice or fact, in the order in which they came."""
+    def told(self, news: Notice | Fact, *, at: float) -> None:
+        """Take a notice or fact, in the order in which they came; `at` is when, in seconds since the epoch."""
         ...
 
 

@@ -37,7 +37,7 @@ class ExecutionRun:
     requests: list[tuple[Event, asyncio.Future[None]]] = field(default_factory=list)
     unwritten: list[Event] = field(default_factory=list)
     held: list[Command] = field(default_factory=list)
-    news: list[Notice | Fact] = field(default_factory=list)
+    news: list[tuple[float, Notice | Fact]] = field(default_factory=list)
     traces: Traces | None = None
     trouble: str = ""
     trouble_since: float = 0.0
@@ -119,12 +119,12 @@ class ExecutionRun:
             before, fact = machine.status, fact_of(machine, event)
             outcome = machine.handle(event)
             if fact is not None:
-                self.news.append(fact)
+                self.news.append((event.at, fact))
             for item in outcome:
                 if isinstance(item, Command):
                     self.held.append(item)
                 else:
-                    self.news.append(item)
+                    self.news.append((event.at, item))
             if machine.status is not before:
-                self.news.append(StatusChanged(before, machine.status, machine.reason))
+                self.news.append((event.at, StatusChanged(before, machine.status, machine.reason)))
             self.unwritten.append(event)

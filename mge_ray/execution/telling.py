@@ -22,14 +22,14 @@ from mge_ray.execution.run import ExecutionRun
 def tell(run: ExecutionRun) -> None:
     """Tell what the turn has brought."""
     news, run.news = run.news, []
-    for item in news:
+    for at, item in news:
         _count(run, item)
         log_news(run.machine, item)
         if run.traces:
-            run.traces.told(item)
+            run.traces.told(item, at=at)
         if run.watch and isinstance(item, Notice):
             run.watch(item)
-    if any(isinstance(item, AtomFinished) for item in news):
+    if any(isinstance(item, AtomFinished) for _, item in news):
         _tell_progress(run)
     spent_usd = run.machine.money.spent_usd
     if spent_usd > run.told_cost_usd:

@@ -307,7 +307,7 @@ class WaveExecutor:
         now = self.clock.now()
         if not run.trouble:
             run.trouble_since = now
-            run.news.append(JournalAway())
+            run.news.append((now, JournalAway()))
         run.trouble = str(error)
         if now - run.trouble_since >= self._journal_patience_s and not _submitted(run):
             raise error
