@@ -38,6 +38,12 @@ def tell(run: ExecutionRun) -> None:
     run.metrics.standing(standing_of(run.machine, journal_away=bool(run.trouble)))
 
 
+def tell_at_once(run: ExecutionRun, fact: Fact) -> None:
+    """Tell a fact that no turn may come for."""
+    run.metrics.happened(fact)
+    log_news(run.machine, fact)
+
+
 def tell_left(run: ExecutionRun, error: BaseException) -> None:
     """Tell that this process drives the execution no longer, though it has not settled."""
     run.metrics.standing(standing_of(run.machine, journal_away=False, driven=False))

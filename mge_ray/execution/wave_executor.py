@@ -43,7 +43,7 @@ from mge_ray.execution.results import ExecutionResult, result_of
 from mge_ray.execution.retry_orchestrator import RetryOrchestrator
 from mge_ray.execution.reuse import CodeReuse
 from mge_ray.execution.run import ExecutionRun
-from mge_ray.execution.telling import tell, tell_left
+from mge_ray.execution.telling import tell, tell_at_once, tell_left
 
 TURN_S = 0.1
 """The longest a turn waits, so that requests from outside are answered within it."""
@@ -307,7 +307,7 @@ class WaveExecutor:
         now = self.clock.now()
         if not run.trouble:
             run.trouble_since = now
-            run.news.append((now, JournalAway()))
+            tell_at_once(run, JournalAway())
         run.trouble = str(error)
         if now - run.trouble_since >= self._journal_patience_s and not _submitted(run):
             raise error
