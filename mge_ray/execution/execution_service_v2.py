@@ -123,6 +123,7 @@ class ExecutionServiceV2:
         run = self.wave_executor.new_run(machine, settings)
         run.watch = watch
         run.told_cost_usd = machine.money.spent_usd
+        run.told_unanswered = dict(machine.calls_without_answer)
         self._runs[execution_id] = run
         if not machine.status.ended:
             run.epoch = await self.wave_executor.journal.take_over(execution_id)

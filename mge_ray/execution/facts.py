@@ -50,6 +50,15 @@ class CallEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class CallsUnanswered:
+    """Calls came to nothing: failed, given up, or lost with a process; `kind` and `billing` as the report has them."""
+
+    kind: str
+    billing: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckEnded:
     """A check ended in a verdict; without an atom id, one above the single atom. `seconds` is by level."""
 
@@ -115,6 +124,7 @@ class JournalAway:
 
 Fact = (
     CallEnded
+    | CallsUnanswered
     | CheckEnded
     | WorkerGone
     | CodeTaken

@@ -42,6 +42,7 @@ class ExecutionRun:
     trouble: str = ""
     trouble_since: float = 0.0
     told_cost_usd: float = 0.0
+    told_unanswered: dict[str, int] = field(default_factory=dict)
     offers: dict[str, Offer] = field(default_factory=dict)
     answered: list[asyncio.Future[None]] = field(default_factory=list)
     reuse: Reuse | None = None

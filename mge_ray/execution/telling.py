@@ -14,7 +14,7 @@ from mge_ray.domain.commands import (
     WaveFinished,
 )
 from mge_ray.domain.progress import execution_state, wave_state
-from mge_ray.execution.facts import Fact, standing_of
+from mge_ray.execution.facts import CallsUnanswered, Fact, standing_of
 from mge_ray.execution.logbook import log_left, log_news
 from mge_ray.execution.run import ExecutionRun
 
@@ -35,6 +35,11 @@ def tell(run: ExecutionRun) -> None:
     if spent_usd > run.told_cost_usd:
         run.metrics.cost_added(usd=spent_usd - run.told_cost_usd)
         run.told_cost_usd = spent_usd
+    for how, count in run.machine.calls_without_answer.items():
+        if more := count - run.told_unanswered.get(how, 0):
+            kind, _, billing = how.partition(":")
+            run.metrics.happened(CallsUnanswered(kind, billing, more))
+            run.told_unanswered[how] = count
     run.metrics.standing(standing_of(run.machine, journal_away=bool(run.trouble)))
 
 

@@ -87,6 +87,20 @@ async def test_how_a_running_execution_stands_is_seen_at_any_scrape():
     assert total(text, "mge_ray_executions_ended_total", status="cancelled") == 1
 
 
+async def test_calls_that_are_given_up_are_counted_as_the_report_counts_them():
+    client = ScriptedClient()
+    client.gate.clear()
+    made, metrics = counted(client)
+    before = text_of(metrics)
+    execution_id = await made.start_plan(many(3))
+    await until(lambda: client.in_flight == 3)
+    await made.cancel_execution(execution_id)
+    await made.wait(execution_id)
+    report = await report_of(made, execution_id)
+    assert sum(report.calls.by_kind.values()) == 3
+    expect_the_reports_counts(text_of(metrics), before, report)
+
+
 async def test_a_budget_that_is_used_up_is_counted_as_refused():
     made, metrics = counted(QuotingClient(quote_usd=0.5, usd=0.5))
     execution_id = await made.start_plan(many(3), settings=settings(budget_usd=1.0))

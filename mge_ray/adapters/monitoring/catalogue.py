@@ -123,7 +123,10 @@ CALLS = (
         "outcome",
     ),
     _counter(
-        "mge_ray_call_failures_total", "Calls without a usable answer, by kind and by who paid.", "kind", "billing"
+        "mge_ray_call_failures_total",
+        "Calls without a usable answer, also given up ones, by kind and billing.",
+        "kind",
+        "billing",
     ),
     _histogram("mge_ray_call_latency_seconds", "Time of calls that were answered.", CALL_BUCKETS_S, "model_class"),
 )

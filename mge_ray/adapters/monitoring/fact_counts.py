@@ -14,6 +14,7 @@ from mge_ray.domain.validation import LEVELS
 from mge_ray.execution.facts import (
     BudgetRefused,
     CallEnded,
+    CallsUnanswered,
     CheckEnded,
     CodeTaken,
     Fact,
@@ -37,6 +38,7 @@ class FactCounts:
         self._cost_usd = cost_usd
         self._by_type: dict[type, Callable[[Any], None]] = {
             CallEnded: self._call,
+            CallsUnanswered: self._unanswered,
             CheckEnded: self._check,
             WorkerGone: lambda _gone: self._add("mge_ray_worker_losses_total"),
             CodeTaken: self._taken,
@@ -59,8 +61,6 @@ class FactCounts:
     def _call(self, call: CallEnded) -> None:
         name = self._classes.of(model_class(call.answered_by or call.model))
         self._add("mge_ray_calls_total", name, _outcome(call))
-        if call.failure is not None and not call.late:
-            self._add("mge_ray_call_failures_total", call.failure.value, call.billing.value)
         if call.shared:
             return
         self._add("mge_ray_call_cost_usd_total", name, by=call.cost_usd)
@@ -69,6 +69,9 @@ class FactCounts:
         if call.failure is None:
             self._histograms["mge_ray_call_latency_seconds"].labels(name).observe(call.latency_s)
             self._saved.inc(self._saved_usd(call))
+
+    def _unanswered(self, calls: CallsUnanswered) -> None:
+        self._add("mge_ray_call_failures_total", calls.kind, calls.billing, by=calls.count)
 
     def _saved_usd(self, call: CallEnded) -> float:
         usage = call.usage
