@@ -13,7 +13,9 @@ from structlog.contextvars import bound_contextvars
 from mge_ray.adapters.logs import LogSettings, configure_logs
 from mge_ray.domain.errors import MgeRayError
 from mge_ray.domain.generation import FailureKind
-from tests.builders import EXECUTION_ID, failure, plan
+from mge_ray.execution.facts import WorkerGone
+from mge_ray.execution.logbook import log_news
+from tests.builders import EXECUTION_ID, driven, failure, plan
 from tests.engines import driven_run, engine
 from tests.fakes.llm import ScriptedClient
 
@@ -180,3 +182,9 @@ async def test_a_run_tells_what_happened_with_its_ids_and_neither_key_nor_code_n
     (atom_c,) = [line for line in told if line["event"] == "atom finished" and line["atom_id"] == "c"]
     assert (atom_c["succeeded"], atom_c["attempts"], atom_c["cost_usd"]) == (False, 4, pytest.approx(0.04))
     assert [line["attempt"] for line in told if line["event"] == "attempt made" and line["atom_id"] == "a"] == [1, 2]
+
+
+def test_a_lost_worker_is_a_warning_that_names_the_atom(lines):
+    log_news(driven("a").machine, WorkerGone("a"))
+    (line,) = lines()
+    assert (line["level"], line["event"], line["atom_id"]) == ("warning", "worker lost", "a")
