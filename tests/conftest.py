@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 
@@ -14,6 +15,16 @@ SKIP_NOTHING = "MGE_RAY_SKIP_NOTHING"
 def _no_real_key():
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "RAY_ADDRESS", "MGE_RAY_DB"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _log_of_ones_own():
+    """Undo what a process of the engine, made in the test's own, has configured for its log."""
+    yield
+    log = logging.getLogger("mge_ray")
+    log.handlers.clear()
+    log.setLevel(logging.NOTSET)
+    log.propagate = True
 
 
 @pytest.fixture

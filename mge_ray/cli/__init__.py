@@ -10,6 +10,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
+from mge_ray.adapters.logs import configure_logs
 from mge_ray.cli import (
     atomize,
     budget,
@@ -21,6 +22,7 @@ from mge_ray.cli import (
     edit,
     explain,
     init,
+    monitoring,
     plan,
     report,
     resume,
@@ -46,7 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 AT_WORK = (run, resume, serve, submit, control, budget, edit, status, explain, report)
-AROUND = (plan, atomize, check, cache, db, init, simulate, schema, doctor, tenant, token)
+AROUND = (plan, atomize, check, cache, db, init, simulate, schema, monitoring, doctor, tenant, token)
 for module in (*AT_WORK, *AROUND):
     module.register(app)
 
@@ -54,6 +56,7 @@ for module in (*AT_WORK, *AROUND):
 def main() -> None:
     """Run the command line and exit."""
     try:
+        configure_logs("cli", level="warning")
         code = app(standalone_mode=False)
     except EngineUnavailableError as error:
         _say(str(error))

@@ -15,6 +15,7 @@ from typing import Any
 import ray
 
 from mge_ray.adapters.atomic_validator import AtomicValidator
+from mge_ray.adapters.logs import configure_logs
 from mge_ray.domain.atom import AcceptedAtom
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.validation import ValidationResult
@@ -27,6 +28,7 @@ SHIPMENTS_KEPT = 8
 
 @lru_cache(maxsize=1)
 def _validator(config: EngineConfig) -> AtomicValidator:
+    configure_logs("worker", config.logs)
     forget_secrets()
     return validator(config)
 

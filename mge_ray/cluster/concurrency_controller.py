@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,12 +13,14 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError
 
+from mge_ray.adapters.logs import configure_logs
 from mge_ray.domain.adaptive import START
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.throttle import CallOutcome, Throttles, ThrottleView
 from mge_ray.wiring.settings import EngineConfig
 
 Handle = ActorHandle[Any]
+_log = logging.getLogger(__name__)
 
 
 class ConcurrencyController:
@@ -27,6 +30,8 @@ class ConcurrencyController:
     """
 
     def __init__(self, config: EngineConfig, checks: int) -> None:
+        configure_logs("controller", config.logs)
+        self._told: dict[str, tuple[int, bool]] = {}
         self._throttles = Throttles(
             checks, config.generate_limit, start=config.generate_start or START, ttl_s=config.lease_ttl_s
         )
@@ -42,7 +47,7 @@ class ConcurrencyController:
         now = time.monotonic()
         for name, ids in returned.items():
             self.release(name, ids)
-        self._throttles.observe(outcomes, now=now)
+        self._learn(outcomes, now)
         return self._throttles.try_acquire(Pool(pool), lease_ids, now=now)
 
     def release(self, pool: str, lease_ids: Sequence[str]) -> None:
@@ -51,7 +56,19 @@ class ConcurrencyController:
 
     def observe(self, outcomes: Sequence[CallOutcome]) -> None:
         """Learn from calls that ended."""
-        self._throttles.observe(outcomes, now=time.monotonic())
+        self._learn(outcomes, time.monotonic())
+
+    def _learn(self, outcomes: Sequence[CallOutcome], now: float) -> None:
+        """Learn from calls that ended, and log what that changed: a limit that was cut, a breaker that moved."""
+        self._throttles.observe(outcomes, now=now)
+        for name in dict.fromkeys(outcome.model_class for outcome in outcomes):
+            view = self._throttles.of(name).view(name, now=now)
+            seen = view.pushed_back, view.breaker_open
+            if self._told.get(name, (0, False)) != seen:
+                self._told[name] = seen
+                fields = {"limit": view.limit, "in_flight": view.in_use, "pause_s": round(view.paused_s, 3)}
+                extra = {"model_class": name, "breaker_open": view.breaker_open, **fields}
+                _log.warning("throttle changed", extra=extra)
 
     def renew(self, held: Mapping[str, Sequence[str]]) -> None:
         """Prolong what is held; after a restart of this actor the holders register again."""

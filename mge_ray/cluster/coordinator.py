@@ -7,6 +7,7 @@ an actor. A restart re-runs the constructor, which takes up what this engine was
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections import deque
@@ -16,13 +17,16 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import ray
+from ray.exceptions import RayError
 
 from mge_ray.adapters.journal import (
     SqlJournal,
     SqlReuseStore,
     SqlTenantBooks,
 )
+from mge_ray.adapters.logs import configure_logs
 from mge_ray.adapters.prometheus_metrics import PrometheusMetrics
+from mge_ray.adapters.tracing import open_traces
 from mge_ray.cluster.atom_task import ClusterValidator
 from mge_ray.cluster.concurrency_controller import Handle, RayLeases
 from mge_ray.cluster.dispatch import RayWork
@@ -45,12 +49,13 @@ from mge_ray.execution.wave_executor import WaveExecutor
 from mge_ray.pipeline.prompt import prefix_tokens
 from mge_ray.pipeline.report import ExecutionReport, build_report
 from mge_ray.pipeline.surroundings import atom_keys
-from mge_ray.wiring.build import attempt_policy, forget_secrets
+from mge_ray.wiring.build import attempt_policy, forget_secrets, known_cost
 from mge_ray.wiring.code_version import code_version
 from mge_ray.wiring.settings import DEFAULT_MODEL, EngineConfig
 
 NOTICES_KEPT = 2_000
 T = TypeVar("T")
+VIEWS_PATIENCE_S = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -70,22 +75,27 @@ class ExecutionCoordinator:
     """Starts, steers and shows executions on the cluster."""
 
     def __init__(self, config: EngineConfig, controller: Handle, gateways: Sequence[Handle]) -> None:
+        configure_logs("coordinator", config.logs)
+        self._traces = open_traces()
         forget_secrets()
         self._config = config
         self._code = code_version()
         self._journal = SqlJournal(config.db_url, control_address=self._control_address)
         self._kept = SqlReuseStore(config.db_url)
         self._pool = LLMGatewayPool(gateways, config)
-        self._metrics = PrometheusMetrics()
+        self._metrics = PrometheusMetrics(cost_usd=known_cost(config))
+        self._metrics.about(version=self._code, sandbox_level=config.sandbox_level or "")
         clock = SystemClock()
         orchestrator = RetryOrchestrator(
             self._pool, ClusterValidator(config), policy=attempt_policy(config, DEFAULT_MODEL, None)
         )
+        self._leases = RayLeases(controller, calls_possible=lambda: self._pool.available)
         executor = WaveExecutor(
             orchestrator,
             config.generate_limit,
             journal=self._journal,
-            leases=RayLeases(controller, calls_possible=lambda: self._pool.available),
+            leases=self._leases,
+            traces_for=self._traces.of if self._traces else None,
             metrics_for=lambda machine: self._metrics.for_plan(str(machine.plan.masterplan_id)),
             clock=clock,
             work=lambda machine: RayWork(machine, self._pool, config, clock=clock),
@@ -96,7 +106,14 @@ class ExecutionCoordinator:
         self._notices: dict[UUID, deque[tuple[int, Notice]]] = {}
         self._told = 0
         self._waiting: asyncio.Task[None] | None = None
-        self._taking_up = TakingUp(self._journal, self._service, self._control_address, self._pool.refresh, self._watch)
+        self._taking_up = TakingUp(
+            self._journal,
+            self._service,
+            self._control_address,
+            refresh=self._pool.refresh,
+            watch_for=self._watch,
+            set_aside=self._metrics.quarantined,
+        )
         settle()
         loop = asyncio.get_running_loop()
         self._ready = loop.create_task(self._begin())
@@ -171,6 +188,8 @@ class ExecutionCoordinator:
         if self._waiting is not None:
             self._waiting.cancel()
         await self._service.close()
+        if self._traces:
+            await asyncio.to_thread(self._traces.close)
         self._kept.close()
         self._journal.close()
 
@@ -321,6 +340,8 @@ class ExecutionCoordinator:
 
     async def metrics_text(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
+        with contextlib.suppress(RayError, asyncio.TimeoutError):  # it restarts: its last figures stand until then
+            self._metrics.throttled(await asyncio.wait_for(self._leases.views(), VIEWS_PATIENCE_S))
         return self._metrics.text()
 
 

@@ -20,6 +20,7 @@ from zlib import crc32
 import ray
 from ray.exceptions import RayActorError
 
+from mge_ray.adapters.logs import configure_logs
 from mge_ray.adapters.message_request import CountedPrefixes, MessageRequest, build_request, max_cost_usd_of
 from mge_ray.cluster.concurrency_controller import Handle
 from mge_ray.cluster.memory import settle
@@ -48,6 +49,7 @@ class LLMGateway:
     """
 
     def __init__(self, config: EngineConfig) -> None:
+        configure_logs("gateway", config.logs)
         self._client = llm_client(config)
         self._flights = SingleFlight(self._call)
         self._calls: dict[str, asyncio.Task[Answer]] = {}

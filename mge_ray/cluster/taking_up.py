@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 class TakingUp:
     """Takes executions up from the journal into a service, each by one caller at a time.
 
-    `refresh` returns the gateways that live; `watch_for` who is told what an execution finishes.
+    `refresh` returns the gateways that live; `watch_for` who is told what an execution finishes;
+    `set_aside` is told of one whose journal leads nowhere.
     """
 
     def __init__(
@@ -42,14 +43,17 @@ class TakingUp:
         journal: SqlJournal,
         service: ExecutionServiceV2,
         address: str,
+        *,
         refresh: Callable[[], Awaitable[tuple[str, ...]]],
         watch_for: Callable[[UUID], Watch],
+        set_aside: Callable[[], None],
     ) -> None:
         self._journal = journal
         self._service = service
         self._address = address
         self._refresh = refresh
         self._watch_for = watch_for
+        self._set_aside = set_aside
         self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     def alone(self, execution_id: UUID) -> asyncio.Lock:
@@ -113,7 +117,8 @@ class TakingUp:
             except JournalUnavailableError:
                 raise
             except Exception as error:  # noqa: BLE001  # the border: one execution must not take the others with it
-                _log.exception("execution %s is set aside: its journal leads nowhere", execution_id)
+                _log.exception("execution set aside", extra={"execution_id": str(execution_id)})
+                self._set_aside()
                 await self._journal.set_aside(execution_id, str(error) or type(error).__name__)
 
     async def by_id(self, execution_id: UUID) -> ExecutionState:

@@ -80,6 +80,10 @@ class ReadyQueues:
             times.append(self.hold_until)
         return min(times, default=None)
 
+    def waiting(self, pool: Pool) -> int:
+        """Return how many wait in a pool, ready or delayed."""
+        return len(self._ready[pool]) + (len(self._delayed) if pool is Pool.GENERATE else 0)
+
     def clear(self) -> None:
         """Drop everything queued."""
         self._delayed.clear()

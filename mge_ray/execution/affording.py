@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mge_ray.domain.events import AtomBudgetExceeded
+from mge_ray.execution.facts import BUDGET_PAUSE
 from mge_ray.execution.offer import Offer
 from mge_ray.execution.run import ExecutionRun
 
@@ -32,7 +33,7 @@ def out_of_money(run: ExecutionRun, usd: float) -> str:
     What the tenant's other executions have in flight may still leave enough when it has landed.
     """
     if not run.machine.money.fits(usd):
-        return f"budget: the next call can cost up to ${usd:.4f}; {run.machine.money.describe()}"
+        return f"{BUDGET_PAUSE}the next call can cost up to ${usd:.4f}; {run.machine.money.describe()}"
     if run.account is not None and not run.account.may_fit_later(usd):
         return f"{OF_THE_TENANT}: the next call can cost up to ${usd:.4f}; {run.account.describe()}"
     return ""

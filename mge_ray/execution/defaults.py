@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.throttle import CallOutcome, Throttles, ThrottleView
+from mge_ray.execution.facts import Fact, Standing
 from mge_ray.execution.ports import Clock
 
 
@@ -39,6 +40,12 @@ class NoMetrics:
 
     def execution_finished(self, *, precision_percent: float, duration_s: float) -> None:
         """Ignore an execution's end."""
+
+    def happened(self, fact: Fact) -> None:
+        """Ignore whatever else happened."""
+
+    def standing(self, standing: Standing) -> None:
+        """Ignore how the execution stands."""
 
 
 class LocalLeases:

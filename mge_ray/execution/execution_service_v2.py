@@ -129,6 +129,7 @@ class ExecutionServiceV2:
         run = self.wave_executor.new_run(machine, settings)
         run.watch = watch
         run.told_cost_usd = machine.money.spent_usd
+        run.told_unanswered = dict(machine.calls_without_answer)
         run.account = await self._tenancy.account(settings.tenant)
         self._hold(run)
         if not machine.status.ended:

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
-from mge_ray.domain.commands import Abandon, Accept, Acknowledge, Execute, Generate
+from mge_ray.domain.commands import Abandon, Accept, Acknowledge, Execute, Generate, Notice
 from mge_ray.domain.concurrency import Pool
 from mge_ray.domain.errors import MgeRayError
 from mge_ray.domain.events import Event, ExecutionSettings
@@ -19,6 +19,7 @@ from mge_ray.domain.state import ExecutionState
 from mge_ray.domain.tenants import TenantStanding
 from mge_ray.domain.throttle import CallOutcome, ThrottleView
 from mge_ray.domain.validation import ValidationResult
+from mge_ray.execution.facts import Fact, Standing
 
 
 class CallFailedError(MgeRayError):
@@ -269,6 +270,22 @@ class Metrics(Protocol):
 
     def execution_finished(self, *, precision_percent: float, duration_s: float) -> None:
         """Record one execution's end."""
+        ...
+
+    def happened(self, fact: Fact) -> None:
+        """Count whatever else happened; labels take no identity from it but the class of its model."""
+        ...
+
+    def standing(self, standing: Standing) -> None:
+        """Learn how the execution stands after a turn."""
+        ...
+
+
+class Traces(Protocol):
+    """Makes spans of one execution, from what has happened already: nothing is open that a crash could leave open."""
+
+    def told(self, news: Notice | Fact, *, at: float) -> None:
+        """Take a notice or fact, in the order in which they came; `at` is when, in seconds since the epoch."""
         ...
 
 

@@ -14,8 +14,9 @@ from mge_ray.domain.events import Event
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.retry import AttemptPolicy
 from mge_ray.domain.tenants import TenantAccount
+from mge_ray.execution.facts import Fact, StatusChanged, fact_of
 from mge_ray.execution.offer import Offer
-from mge_ray.execution.ports import Metrics, Work
+from mge_ray.execution.ports import Metrics, Traces, Work
 from mge_ray.execution.priming import PromptPriming
 from mge_ray.execution.reuse import Reuse
 
@@ -38,10 +39,12 @@ class ExecutionRun:
     requests: list[tuple[Event, asyncio.Future[None]]] = field(default_factory=list)
     unwritten: list[Event] = field(default_factory=list)
     held: list[Command] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)
+    news: list[tuple[float, Notice | Fact]] = field(default_factory=list)
+    traces: Traces | None = None
     trouble: str = ""
     trouble_since: float = 0.0
     told_cost_usd: float = 0.0
+    told_unanswered: dict[str, int] = field(default_factory=dict)
     offers: dict[str, Offer] = field(default_factory=dict)
     answered: list[asyncio.Future[None]] = field(default_factory=list)
     reuse: Reuse | None = None
@@ -128,10 +131,17 @@ class ExecutionRun:
 
     def feed(self, events: Sequence[Event]) -> None:
         """Let the machine handle events, and keep what is to be written, done and told."""
+        machine = self.machine
         for event in events:
-            for item in self.machine.handle(event):
+            before, fact = machine.status, fact_of(machine, event)
+            outcome = machine.handle(event)
+            if fact is not None:
+                self.news.append((event.at, fact))
+            for item in outcome:
                 if isinstance(item, Command):
                     self.held.append(item)
                 else:
-                    self.notices.append(item)
+                    self.news.append((event.at, item))
+            if machine.status is not before:
+                self.news.append((event.at, StatusChanged(before, machine.status, machine.reason)))
             self.unwritten.append(event)

@@ -1,24 +1,35 @@
-"""What a driven execution tells: notices to who watches it, numbers to the metrics, warnings to the log."""
+"""What a driven execution tells: notices to its watchers, numbers to metrics, spans to traces, lines to the log.
+
+Owns who is told what; what a line says is left to `logbook`.
+"""
 
 from __future__ import annotations
 
-import logging
-
-from mge_ray.domain.commands import AtomFinished, AttemptMade, Notice, SoftLimitReached, WaveFinished
+from mge_ray.domain.commands import (
+    AtomFinished,
+    AttemptMade,
+    ExecutionFinished,
+    Notice,
+    SoftLimitReached,
+    WaveFinished,
+)
 from mge_ray.domain.progress import execution_state, wave_state
+from mge_ray.execution.facts import CallsUnanswered, Fact, standing_of
+from mge_ray.execution.logbook import log_left, log_news
 from mge_ray.execution.run import ExecutionRun
-
-_log = logging.getLogger(__name__)
 
 
 def tell(run: ExecutionRun) -> None:
     """Tell what the turn has brought."""
-    notices, run.notices = run.notices, []
-    for notice in notices:
-        _count(run, notice)
-        if run.watch:
-            run.watch(notice)
-    if any(isinstance(notice, AtomFinished) for notice in notices):
+    news, run.news = run.news, []
+    for at, item in news:
+        _count(run, item)
+        log_news(run.machine, item)
+        if run.traces:
+            run.traces.told(item, at=at)
+        if run.watch and isinstance(item, Notice):
+            run.watch(item)
+    if any(isinstance(item, AtomFinished) for _, item in news):
         _tell_progress(run)
     if run.account is not None and run.account.soft_limit_to_tell():
         _log.warning("70 %% of the limit is used: %s", run.account.describe())
@@ -26,18 +37,34 @@ def tell(run: ExecutionRun) -> None:
     if spent_usd > run.told_cost_usd:
         run.metrics.cost_added(usd=spent_usd - run.told_cost_usd)
         run.told_cost_usd = spent_usd
+    for how, count in run.machine.calls_without_answer.items():
+        if more := count - run.told_unanswered.get(how, 0):
+            kind, _, billing = how.partition(":")
+            run.metrics.happened(CallsUnanswered(kind, billing, more))
+            run.told_unanswered[how] = count
+    run.metrics.standing(standing_of(run.machine, journal_away=bool(run.trouble)))
 
 
-def _count(run: ExecutionRun, notice: Notice) -> None:
+def tell_at_once(run: ExecutionRun, fact: Fact) -> None:
+    """Tell a fact that no turn may come for."""
+    run.metrics.happened(fact)
+    log_news(run.machine, fact)
+
+
+def tell_left(run: ExecutionRun, error: BaseException) -> None:
+    """Tell that this process drives the execution no longer, though it has not settled."""
+    run.metrics.standing(standing_of(run.machine, journal_away=False, driven=False))
+    log_left(run.machine, error)
+
+
+def _count(run: ExecutionRun, news: Notice | Fact) -> None:
     machine = run.machine
-    if isinstance(notice, AttemptMade):
-        run.metrics.attempt_made(
-            attempt=notice.attempt, passed=notice.passed, temperature_changed=notice.temperature_changed
-        )
-    elif isinstance(notice, AtomFinished):
-        run.metrics.atom_finished(succeeded=notice.succeeded, attempts=notice.attempts, duration_s=notice.active_s)
-    elif isinstance(notice, WaveFinished):
-        wave = wave_state(machine, notice.wave_id)
+    if isinstance(news, AttemptMade):
+        run.metrics.attempt_made(attempt=news.attempt, passed=news.passed, temperature_changed=news.temperature_changed)
+    elif isinstance(news, AtomFinished):
+        run.metrics.atom_finished(succeeded=news.succeeded, attempts=news.attempts, duration_s=news.active_s)
+    elif isinstance(news, WaveFinished):
+        wave = wave_state(machine, news.wave_id)
         run.metrics.wave_progress(
             wave_id=wave.wave_id,
             completed=wave.atoms_completed,
@@ -45,12 +72,13 @@ def _count(run: ExecutionRun, notice: Notice) -> None:
             elapsed_s=wave.time_seconds,
             finished=True,
         )
-    elif isinstance(notice, SoftLimitReached):
-        _log.warning("execution %s: soft limit reached: %s", machine.execution_id, machine.money.describe())
+    elif isinstance(news, SoftLimitReached):
         run.metrics.soft_limit_reached()
-    else:
+    elif isinstance(news, ExecutionFinished):
         state = execution_state(machine)
         run.metrics.execution_finished(precision_percent=state.precision_percent, duration_s=state.total_time_seconds)
+    else:
+        run.metrics.happened(news)
 
 
 def _tell_progress(run: ExecutionRun) -> None:

@@ -7,9 +7,10 @@ port below it differs.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
+
+from structlog.contextvars import bound_contextvars
 
 from mge_ray.domain.atom import AcceptedAtom, AtomicUnit
 from mge_ray.domain.attempt import AtomRecord
@@ -33,15 +34,16 @@ from mge_ray.domain.progress import execution_state
 from mge_ray.execution.affording import affordable, end_the_too_dear, out_of_money
 from mge_ray.execution.async_work import AsyncWork
 from mge_ray.execution.defaults import LocalLeases, NoMetrics, SystemClock
+from mge_ray.execution.facts import JournalAway
 from mge_ray.execution.memory_journal import MemoryJournal
 from mge_ray.execution.observing import call_outcomes
-from mge_ray.execution.ports import Clock, Journal, JournalUnavailableError, Leases, Metrics, Work
+from mge_ray.execution.ports import Clock, Journal, JournalUnavailableError, Leases, Metrics, Traces, Work
 from mge_ray.execution.priming import PromptPriming
 from mge_ray.execution.results import ExecutionResult, result_of
 from mge_ray.execution.retry_orchestrator import RetryOrchestrator
 from mge_ray.execution.reuse import CodeReuse
 from mge_ray.execution.run import ExecutionRun
-from mge_ray.execution.telling import tell
+from mge_ray.execution.telling import tell, tell_at_once, tell_left
 
 TURN_S = 0.1
 """The longest a turn waits, so that requests from outside are answered within it."""
@@ -52,7 +54,6 @@ JOURNAL_PATIENCE_S = 20.0
 CHECKS_ASKED_FOR_AT_ONCE = 32
 PRICED_ANEW_A_TURN = 8
 """Of the calls that do not fit: answers that came meanwhile may have taught a lower price."""
-_log = logging.getLogger(__name__)
 
 
 class WaveExecutor:
@@ -67,6 +68,7 @@ class WaveExecutor:
         leases: Leases | None = None,
         metrics: Metrics | None = None,
         metrics_for: Callable[[ExecutionMachine], Metrics] | None = None,
+        traces_for: Callable[[ExecutionMachine], Traces] | None = None,
         clock: Clock | None = None,
         work: Callable[[ExecutionMachine], Work] | None = None,
         journal_patience_s: float = JOURNAL_PATIENCE_S,
@@ -85,6 +87,7 @@ class WaveExecutor:
         self.leases = leases or LocalLeases(max_concurrency, clock=self.clock)
         everybodys = metrics or NoMetrics()
         self._metrics_for = metrics_for or (lambda _machine: everybodys)
+        self._traces_for = traces_for
         self._work = work
         self._journal_patience_s = journal_patience_s
         self._reuse = reuse
@@ -159,10 +162,15 @@ class WaveExecutor:
                 call_timeout_s=settings.call_timeout_s,
             )
         )
-        run = ExecutionRun(machine, work, self._metrics_for(machine))
+        run = self._run_of(machine, work)
         run.reuse = self._reuse.of(machine, settings) if self._reuse else None
         if settings.prime_prompt_cache and self._prefix_tokens is not None:
             run.priming = PromptPriming(self._prefix_tokens(machine.plan))
+        return run
+
+    def _run_of(self, machine: ExecutionMachine, work: Work) -> ExecutionRun:
+        run = ExecutionRun(machine, work, self._metrics_for(machine))
+        run.traces = self._traces_for(machine) if self._traces_for else None
         return run
 
     async def drive(self, run: ExecutionRun) -> None:
@@ -171,6 +179,14 @@ class WaveExecutor:
         Raises JournalUnavailableError when the journal stays away for too long, StaleEpochError when another process
         has taken over; nothing is bought after either.
         """
+        with bound_contextvars(execution_id=str(run.machine.execution_id)):
+            try:
+                await self._drive(run)
+            except BaseException as error:
+                tell_left(run, error)
+                raise
+
+    async def _drive(self, run: ExecutionRun) -> None:
         run.work.fence(run.epoch)
         next_renewal = next_heartbeat = self.clock.now()
         while True:
@@ -293,7 +309,9 @@ class WaveExecutor:
     def _endure(self, run: ExecutionRun, error: JournalUnavailableError) -> None:
         """Buy nothing while the journal is away; raise when that has lasted too long and nothing is in flight."""
         now = self.clock.now()
-        run.trouble_since = run.trouble_since if run.trouble else now
+        if not run.trouble:
+            run.trouble_since = now
+            tell_at_once(run, JournalAway())
         run.trouble = str(error)
         if now - run.trouble_since >= self._journal_patience_s and not _submitted(run):
             raise error
@@ -332,7 +350,7 @@ class WaveExecutor:
             atoms=known,
             call_timeout_s=settings.call_timeout_s,
         )
-        return await self._run_machine(ExecutionRun(machine, work, self._metrics_for(machine)), settings)
+        return await self._run_machine(self._run_of(machine, work), settings)
 
     async def _run_here(self, plan: Masterplan) -> ExecutionMachine:
         settings = self.settings()

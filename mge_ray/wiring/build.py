@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from mge_ray.adapters.capabilities import accepts_effort, accepts_sampling, is_custom
 from mge_ray.adapters.prices import PriceTable, parse_price
+from mge_ray.domain.generation import Usage
 from mge_ray.domain.retry import AttemptPolicy
 from mge_ray.domain.reuse import ReuseSettings
 from mge_ray.wiring.settings import EngineConfig
@@ -25,6 +27,12 @@ CHECKING_TOOLS = ("pytest", "ruff", "mypy")
 def price_table(config: EngineConfig) -> PriceTable:
     """Return the prices, the user's own first."""
     return PriceTable(overrides=dict(parse_price(text) for text in config.prices))
+
+
+def known_cost(config: EngineConfig) -> Callable[[str, Usage], float | None]:
+    """Return what prices tokens of a model, or answers None where no price is known."""
+    prices = price_table(config)
+    return lambda model, usage: prices.cost_usd(model, usage) if prices.knows(model) else None
 
 
 def attempt_policy(config: EngineConfig, model: str, escalation_model: str | None, **limits: int) -> AttemptPolicy:

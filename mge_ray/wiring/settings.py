@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mge_ray.adapters.logs import LogSettings
+
 DEFAULT_MODEL = "claude-sonnet-5-5"
 DEFAULT_ESCALATION_MODEL = "claude-opus-5-5"
 CALLS_PER_GATEWAY = 50
@@ -38,10 +40,12 @@ class EngineConfig(BaseModel):
     driver_pid: int | None = None
     takes_up: bool = False
     checks: bool = True
+    logs: LogSettings = Field(default_factory=LogSettings.of_environment)
 
     def comparable(self) -> EngineConfig:
         """Return the configuration without what differs between callers that can share an engine."""
-        return self.model_copy(update={"engine_id": "", "driver_pid": None, "takes_up": False})
+        own: dict[str, object] = {"engine_id": "", "driver_pid": None, "takes_up": False, "logs": LogSettings()}
+        return self.model_copy(update=own)
 
     def gateways(self, cpus: int) -> int:
         """Return how many gateway processes share the calls: making one takes 2.5 ms of CPU, mostly the SDK's."""

@@ -1,5 +1,6 @@
 import re
 
+from mge_ray.adapters.monitoring import CATALOGUE
 from mge_ray.adapters.prometheus_metrics import PrometheusMetrics
 from mge_ray.execution.ports import Metrics
 
@@ -65,7 +66,9 @@ def test_the_numbers_are_what_was_counted():
 def test_no_label_names_an_atom():
     metrics = PrometheusMetrics()
     run_one(metrics)
-    assert set(re.findall(r"[{,](\w+)=", metrics.text().decode())) == {"attempt", "le", "masterplan_id", "wave_id"}
+    exposed = set(re.findall(r"[{,](\w+)=", metrics.text().decode()))
+    assert exposed == {"attempt", "le", "masterplan_id", "wave_id", "status", "pool"}
+    assert not {label for spec in CATALOGUE for label in spec.labels} & {"atom_id", "execution_id", "tenant"}
 
 
 def test_series_do_not_grow_with_waves_or_plans():
@@ -87,11 +90,14 @@ def test_money_of_forgotten_plans_is_not_lost():
     assert len(costs) == 3
 
 
-def test_waves_of_a_finished_execution_go_when_the_next_one_begins():
-    metrics = PrometheusMetrics()
+def test_series_of_an_ended_execution_go_after_the_retention_and_not_before():
+    now = [1_000.0]
+    metrics = PrometheusMetrics(retention_s=60.0, now=lambda: now[0])
     run_one(metrics, "first")
-    assert 'masterplan_id="first",wave_id="1"' in metrics.text().decode()
+    now[0] += 59.0
     metrics.for_plan("second")
+    assert 'masterplan_id="first",wave_id="1"' in metrics.text().decode()
+    now[0] += 1.0
     assert 'masterplan_id="first",wave_id="1"' not in metrics.text().decode()
 
 

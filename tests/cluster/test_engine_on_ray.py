@@ -16,11 +16,15 @@ from mge_ray.cluster.session import GATEWAY, NAMESPACE
 from mge_ray.domain.state import AtomStatus, ExecutionStatus
 from mge_ray.execution.recovery import replay
 from mge_ray.execution.requests import EditRefusedError
+from mge_ray.pipeline.observed import observe
+from mge_ray.pipeline.report import build_report
 from tests.cluster.conftest import numbered_plan, processes_titled
+from tests.counts import expect_the_reports_counts, total
 
 
 def test_a_plan_becomes_accepted_code_and_a_report(engine):
     plan = numbered_plan("whole", 6, 2)
+    before = engine.call("metrics_text").decode()
     execution_id = engine.start(plan)
     state = engine.call("wait", execution_id)
     assert state.status is ExecutionStatus.COMPLETED
@@ -29,7 +33,11 @@ def test_a_plan_becomes_accepted_code_and_a_report(engine):
     assert (report.precision_percent, report.acceptance_passed, report.attempts) == (100.0, True, 6)
     assert report.total_cost_usd > 0
     assert all(attempt.check_s > 0 for atom in report.atoms for attempt in atom.attempts)
-    assert b"v2_atoms_succeeded_total" in engine.call("metrics_text")
+    seen = observe(execution_id, plan, load_events(engine.config.db_url, execution_id))
+    text = engine.call("metrics_text").decode()
+    expect_the_reports_counts(text, before, build_report(seen.machine, seen))
+    assert total(text, "mge_ray_throttle_limit") == 10
+    assert total(text, "mge_ray_build_info") == total(text, "mge_ray_sandbox_info") == 1
 
 
 def test_a_killed_coordinator_replays_to_an_equal_state_and_buys_nothing_twice(engine):

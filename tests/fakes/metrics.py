@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mge_ray.execution.facts import Fact, Standing
+
 
 @dataclass
 class RecordedMetrics:
@@ -15,6 +17,8 @@ class RecordedMetrics:
     costs_usd: list[float] = field(default_factory=list)
     precisions: list[float] = field(default_factory=list)
     soft_limits: int = 0
+    facts: list[Fact] = field(default_factory=list)
+    standings: list[Standing] = field(default_factory=list)
 
     def attempt_made(self, *, attempt: int, passed: bool, temperature_changed: bool) -> None:
         """Keep an attempt."""
@@ -39,3 +43,11 @@ class RecordedMetrics:
     def execution_finished(self, *, precision_percent: float, duration_s: float) -> None:
         """Keep an execution's end."""
         self.precisions.append(precision_percent)
+
+    def happened(self, fact: Fact) -> None:
+        """Keep whatever else happened."""
+        self.facts.append(fact)
+
+    def standing(self, standing: Standing) -> None:
+        """Keep how the execution stands."""
+        self.standings.append(standing)
