@@ -19,7 +19,8 @@ from mge_ray.cli.on_ray import RunError
 from mge_ray.cli.options import DbOption, JsonOption, PriceOption, check_folder, database, upgrade_if_there
 from mge_ray.cli.remote import ServerOption
 from mge_ray.cli.report import check_reports
-from mge_ray.cli.run import HELP_FAULT, Request, check_money, execute, slug
+from mge_ray.cli.run import Request, check_money, execute, slug
+from mge_ray.cli.run_flags import HELP_FAULT
 from mge_ray.cli.run_options import RunOptions, stored_options
 from mge_ray.domain.atom import PLAN_LANGUAGE
 from mge_ray.domain.errors import StateConflictError

@@ -27,6 +27,20 @@ from mge_ray.cli.on_ray import Interrupts, RunError, open_on_ray
 from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption, check_folder, database
 from mge_ray.cli.project_output import target_of, write_output
 from mge_ray.cli.report import check_reports, write_reports
+from mge_ray.cli.run_flags import (
+    AddressOption,
+    BudgetOption,
+    ConcurrencyOption,
+    EscalationOption,
+    FaultOption,
+    LatencyOption,
+    LiveOption,
+    ModelOption,
+    SandboxOption,
+    SeedOption,
+    SimulatedOption,
+    TemperatureOption,
+)
 from mge_ray.cli.run_options import options_of
 from mge_ray.cli.screen import RunScreen, print_summary, savings_lines
 from mge_ray.domain.access import checked_tenant
@@ -50,7 +64,6 @@ if TYPE_CHECKING:
 
 DEFAULT_BUDGET_USD = 200.0
 POLL_S = 0.2
-HELP_FAULT = "Fault of the simulated server, e.g. --fault wrong=0.2 --fault 429=0.05; see `mge-ray simulate --help`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +93,25 @@ def register(app: typer.Typer) -> None:
         report: Annotated[
             list[Path] | None, typer.Option(help="Write a report: .html is a page, .json is data; may be repeated.")
         ] = None,
-        simulated: Annotated[
-            bool, typer.Option("--simulate", help="Use the bundled simulated Messages server; no key, no money.")
-        ] = False,
+        simulated: SimulatedOption = False,
         answers: Annotated[
             Path | None, typer.Option(help="Answers of the simulated server. [answers.json beside the plan]")
         ] = None,
         wrong_answers: Annotated[
             Path | None, typer.Option(help="Wrong answers known to fail. [wrong_answers.json beside the plan]")
         ] = None,
-        fault: Annotated[list[str] | None, typer.Option(metavar="NAME=RATE", help=HELP_FAULT)] = None,
-        latency: Annotated[str, typer.Option(help="Simulated latency: fixed:S or lognormal:MEDIAN:SIGMA.")] = "fixed:0",
-        seed: Annotated[int, typer.Option(help="Seed of the simulated faults.")] = 0,
-        live: Annotated[bool, typer.Option("--live", help="Call the real provider; spends real money.")] = False,
-        model: Annotated[str, typer.Option(help="Model of the attempts.")] = DEFAULT_MODEL,
-        escalation_model: Annotated[
-            str, typer.Option(help="Model of the last attempt where no temperature is taken; '' for none.")
-        ] = DEFAULT_ESCALATION_MODEL,
-        budget: Annotated[float, typer.Option(min=0, help="Hard limit in US dollars.")] = DEFAULT_BUDGET_USD,
+        fault: FaultOption = None,
+        latency: LatencyOption = "fixed:0",
+        seed: SeedOption = 0,
+        live: LiveOption = False,
+        model: ModelOption = DEFAULT_MODEL,
+        escalation_model: EscalationOption = DEFAULT_ESCALATION_MODEL,
+        budget: BudgetOption = DEFAULT_BUDGET_USD,
         atom_budget: Annotated[
             float | None, typer.Option(min=0, help="What a single atom may cost in US dollars; beyond it, it fails.")
         ] = None,
         price: PriceOption = None,
-        concurrency: Annotated[int, typer.Option(min=1, max=MOST_CONCURRENCY, help="Calls in flight at most.")] = 100,
+        concurrency: ConcurrencyOption = 100,
         start_concurrency: Annotated[
             int | None, typer.Option(min=1, max=MOST_CONCURRENCY, help="Calls in flight before any was answered. [100]")
         ] = None,
@@ -113,15 +122,9 @@ def register(app: typer.Typer) -> None:
         max_tokens: Annotated[int, typer.Option(min=64, help="Longest first answer, in tokens.")] = 4_096,
         atom_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds in flight before an atom fails.")] = 300.0,
         call_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds before one call is given up.")] = 120.0,
-        temperature: Annotated[
-            bool | None, typer.Option(help="The endpoint takes a temperature (compatible servers). [by model]")
-        ] = None,
-        sandbox: Annotated[
-            str | None, typer.Option(help="Isolation: bubblewrap, namespaces, restricted or none. [strongest]")
-        ] = None,
-        address: Annotated[
-            str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join. [a local one is started]")
-        ] = None,
+        temperature: TemperatureOption = None,
+        sandbox: SandboxOption = None,
+        address: AddressOption = None,
         db: DbOption = None,
         yes: Annotated[
             bool, typer.Option("--yes", help="Execute what was planned from a specification unasked.")

@@ -65,7 +65,9 @@ class SharedLeases:
         most = min(room, self._share(first.execution, now, min(self.pool.limit, self.pool.in_use + room)))
         refused = set(fresh[most:])
         granted = self.pool.try_acquire([one for one in lease_ids if one not in refused], now=now)
-        self._held[first.execution] += len(set(granted).intersection(fresh))
+        new = len(set(granted).intersection(fresh))
+        if new:  # an entry of none would stay for ever
+            self._held[first.execution] += new
         return granted
 
     def _share(self, execution: str, now: float, total: int) -> int:
