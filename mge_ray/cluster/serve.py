@@ -17,6 +17,7 @@ from ray.serve import Application
 from ray.serve.config import HTTPOptions, ProxyLocation
 
 from mge_ray.adapters.journal import normalise_url, upgrade
+from mge_ray.adapters.logs import configure_logs
 from mge_ray.adapters.service_tables import SqlStarts, SqlTokens
 from mge_ray.api.app import create_app
 from mge_ray.api.limits import ServiceLimits
@@ -132,6 +133,7 @@ def application(config: ServiceConfig, replicas: int) -> Application:
 
 def replica_app(config: ServiceConfig) -> FastAPI:
     """Return the app of one replica."""
+    configure_logs("serve", config.engine.logs)
     forget_secrets()
     url = config.engine.db_url
     return create_app(

@@ -50,6 +50,11 @@ def log_news(machine: ExecutionMachine, news: Notice | Fact) -> None:
         _log.log(level, message, extra={"execution_id": str(machine.execution_id), **ids, **fields})
 
 
+def log_tenant_soft_limit(machine: ExecutionMachine, standing: str) -> None:
+    """Log that most of the limit over all of the tenant's executions is used; `standing` has the sums."""
+    _log.warning("70 %% of the limit is used: %s", standing, extra={"execution_id": str(machine.execution_id)})
+
+
 def log_left(machine: ExecutionMachine, error: BaseException) -> None:
     """Write that the execution is driven no longer; a process that closes does so on purpose."""
     level = INFO if isinstance(error, asyncio.CancelledError) else WARNING

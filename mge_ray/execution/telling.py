@@ -15,7 +15,7 @@ from mge_ray.domain.commands import (
 )
 from mge_ray.domain.progress import execution_state, wave_state
 from mge_ray.execution.facts import CallsUnanswered, Fact, standing_of
-from mge_ray.execution.logbook import log_left, log_news
+from mge_ray.execution.logbook import log_left, log_news, log_tenant_soft_limit
 from mge_ray.execution.run import ExecutionRun
 
 
@@ -32,7 +32,7 @@ def tell(run: ExecutionRun) -> None:
     if any(isinstance(item, AtomFinished) for _, item in news):
         _tell_progress(run)
     if run.account is not None and run.account.soft_limit_to_tell():
-        _log.warning("70 %% of the limit is used: %s", run.account.describe())
+        log_tenant_soft_limit(run.machine, run.account.describe())
     spent_usd = run.machine.money.spent_usd
     if spent_usd > run.told_cost_usd:
         run.metrics.cost_added(usd=spent_usd - run.told_cost_usd)
