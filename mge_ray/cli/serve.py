@@ -23,7 +23,18 @@ from mge_ray.cli.change import user_name
 from mge_ray.cli.console import console
 from mge_ray.cli.on_ray import RunError, leave
 from mge_ray.cli.options import DbOption, PriceOption, database
-from mge_ray.cli.run import HELP_FAULT, check_money
+from mge_ray.cli.run import check_money
+from mge_ray.cli.run_flags import (
+    AddressOption,
+    EscalationOption,
+    FaultOption,
+    LatencyOption,
+    LiveOption,
+    SandboxOption,
+    SeedOption,
+    SimulatedOption,
+    TemperatureOption,
+)
 from mge_ray.domain.access import Role
 from mge_ray.domain.events import MOST_CONCURRENCY
 from mge_ray.simulator.config import SimulatorConfig
@@ -42,35 +53,25 @@ def register(app: typer.Typer) -> None:
         host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
         port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8000,
         replicas: Annotated[int, typer.Option(min=1, max=100, help="Processes that answer requests.")] = 2,
-        simulated: Annotated[
-            bool, typer.Option("--simulate", help="Use the bundled simulated Messages server; no key, no money.")
-        ] = False,
+        simulated: SimulatedOption = False,
         answers: Annotated[Path | None, typer.Option(help="Answers of the simulated server.")] = None,
         wrong_answers: Annotated[Path | None, typer.Option(help="Wrong answers known to fail.")] = None,
-        fault: Annotated[list[str] | None, typer.Option(metavar="NAME=RATE", help=HELP_FAULT)] = None,
-        latency: Annotated[str, typer.Option(help="Simulated latency: fixed:S or lognormal:MEDIAN:SIGMA.")] = "fixed:0",
-        seed: Annotated[int, typer.Option(help="Seed of the simulated faults.")] = 0,
-        live: Annotated[bool, typer.Option("--live", help="Call the real provider; spends real money.")] = False,
+        fault: FaultOption = None,
+        latency: LatencyOption = "fixed:0",
+        seed: SeedOption = 0,
+        live: LiveOption = False,
         model: Annotated[str, typer.Option(help="Model where a client names none.")] = DEFAULT_MODEL,
-        escalation_model: Annotated[
-            str, typer.Option(help="Model of the last attempt where no temperature is taken; '' for none.")
-        ] = DEFAULT_ESCALATION_MODEL,
+        escalation_model: EscalationOption = DEFAULT_ESCALATION_MODEL,
         price: PriceOption = None,
         concurrency: Annotated[
             int, typer.Option(min=1, max=MOST_CONCURRENCY, help="Calls in flight at most, of all executions.")
         ] = 100,
-        temperature: Annotated[
-            bool | None, typer.Option(help="The endpoint takes a temperature (compatible servers). [by model]")
-        ] = None,
-        sandbox: Annotated[
-            str | None, typer.Option(help="Isolation: bubblewrap, namespaces, restricted or none. [strongest]")
-        ] = None,
+        temperature: TemperatureOption = None,
+        sandbox: SandboxOption = None,
         engine: Annotated[
             str, typer.Option(help="Name under which executions are taken up again after a restart.")
         ] = "service",
-        address: Annotated[
-            str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join. [a local one is started]")
-        ] = None,
+        address: AddressOption = None,
         db: DbOption = None,
         auth: Annotated[bool, typer.Option(help="Ask for tokens; --no-auth only on loopback.")] = True,
         max_body: Annotated[int, typer.Option(min=1, help="Largest body in MiB.")] = 32,
