@@ -84,12 +84,15 @@ def local_session(*, num_cpus: int | None = None, on_lost: Callable[[], None] | 
 
 @contextlib.contextmanager
 def _watched_head(on_lost: Callable[[], None]) -> Iterator[None]:
-    """Call `on_lost` if the head process of this process's Ray dies within the block."""
-    head = os.pidfd_open(_head_pid())
+    """Call `on_lost` if a head process of this process's Ray dies within the block.
+
+    Both are watched: Ray's own library ends this process, with a code of its own, when it misses either first.
+    """
+    heads = [os.pidfd_open(pid) for pid in _head_pids()]
     done, leave = os.pipe()
 
     def watch() -> None:
-        ready, _, _ = select.select([head, done], [], [])
+        ready, _, _ = select.select([*heads, done], [], [])
         if done not in ready:
             on_lost()
 
@@ -100,18 +103,22 @@ def _watched_head(on_lost: Callable[[], None]) -> Iterator[None]:
     finally:
         os.close(leave)
         watcher.join()
-        os.close(head)
-        os.close(done)
+        for descriptor in (*heads, done):
+            os.close(descriptor)
 
 
-def _head_pid() -> int:
-    """Return the id of the one child of this process that is a Ray head."""
+def _head_pids() -> list[int]:
+    """Return the ids of this process's children that a Ray head consists of: its control store and its raylet."""
+    found = []
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and b"/gcs_server\0" in (process / "cmdline").read_bytes():
-                return int(process.name)
-    raise SessionError("the local Ray has no head process: it died as it started")
+            program = (process / "cmdline").read_bytes().split(b"\0", 1)[0]
+            if parent == os.getpid() and program.endswith((b"/gcs_server", b"/raylet")):
+                found.append(int(process.name))
+    if len(found) < len(("gcs_server", "raylet")):
+        raise SessionError("the local Ray has no head process: it died as it started")
+    return found
 
 
 @contextlib.contextmanager
