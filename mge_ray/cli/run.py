@@ -23,12 +23,14 @@ from mge_ray.cli.console import console
 from mge_ray.cli.exits import STOPPED_EARLY, exit_code
 from mge_ray.cli.forecasting import against_actual, told_shortly, with_forecast
 from mge_ray.cli.money import told_money
-from mge_ray.cli.on_ray import Interrupts, RunError, open_on_ray
+from mge_ray.cli.on_ray import Interrupts, JobStoppedError, RunError, open_on_ray
 from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption, check_folder, database
 from mge_ray.cli.project_output import target_of, write_output
+from mge_ray.cli.ray_job import kept
 from mge_ray.cli.report import check_reports, write_reports
 from mge_ray.cli.run_options import options_of
 from mge_ray.cli.screen import RunScreen, print_summary, savings_lines
+from mge_ray.domain.atom import PLAN_LANGUAGE
 from mge_ray.domain.errors import StateConflictError
 from mge_ray.domain.events import MOST_CONCURRENCY, ExecutionSettings
 from mge_ray.domain.lease import DEFAULT_PRIORITY, HIGHEST_PRIORITY, LOWEST_PRIORITY
@@ -117,7 +119,8 @@ def register(app: typer.Typer) -> None:
             str | None, typer.Option(help="Isolation: bubblewrap, namespaces, restricted or none. [strongest]")
         ] = None,
         address: Annotated[
-            str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join. [a local one is started]")
+            str | None,
+            typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join; jobs have it. [a local one]"),
         ] = None,
         db: DbOption = None,
         yes: Annotated[
@@ -139,8 +142,8 @@ def register(app: typer.Typer) -> None:
         request = make_request(
             loaded,
             source=plan,
-            out=out or Path("out") / slug(spec.title if spec else loaded.name),
-            reports=tuple(report or ()),
+            out=kept(out or Path("out") / slug(spec.title if spec else loaded.name)),
+            reports=tuple(map(kept, report or ())),
             simulated=simulated,
             live=live,
             answers=answers,
@@ -300,14 +303,25 @@ def follow(
                 paused = True
                 screen.say(f"pausing: waiting for {progress.state.atoms_in_flight} in flight; again to leave at once")
                 with contextlib.suppress(StateConflictError):
-                    engine.pause(execution_id, "interrupted")
+                    engine.pause(execution_id, interrupts.reason)
             time.sleep(POLL_S)
+    if interrupts.hurried and not (state := engine.state(execution_id)).status.ended:
+        raise _stopped(state, request)
     return engine.state(execution_id), engine.report(execution_id), engine.accepted_codes(execution_id)
 
 
 def _faults(fault: list[str], seed: int) -> str:
     """Return what makes one simulated provider answer differently from another; without faults they are alike."""
     return f"{' '.join(sorted(fault))} seed={seed}" if fault else ""
+
+
+def _stopped(state: ExecutionState, request: Request) -> JobStoppedError:
+    """Return the last words of a run that has no time to write its output: the engine is elsewhere and lives on."""
+    left = f", {state.atoms_in_flight} in flight are kept as they finish" if state.atoms_in_flight else ""
+    told = f"execution {state.execution_id} is {state.status.value}{left}"
+    if request.plan.atoms[0].language == PLAN_LANGUAGE:
+        return JobStoppedError(f"{told}; the same command goes on with the planning")
+    return JobStoppedError(f"{told}; go on with `mge-ray resume {str(state.execution_id)[:8]}`")
 
 
 def _settled(state: ExecutionState, *, driving: bool) -> bool:
