@@ -133,7 +133,8 @@ def _named() -> list[str]:
 
 def sandbox_level(asked_for: str | None) -> SandboxLevel:
     """Return the isolation that this cluster's workers give, found by trying to break out of it there."""
-    level: SandboxLevel = ray.get(ray.remote(num_cpus=1, max_retries=0)(_probe).remote(asked_for))
+    probe: Any = ray.remote(num_cpus=1, max_retries=0)(_probe).options(name="sandbox level")
+    level: SandboxLevel = ray.get(probe.remote(asked_for))
     return level
 
 

@@ -96,6 +96,7 @@ def head(*, cpus: int = 2, dashboard: bool = False, **environment: str) -> Itera
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_DEDUP_LOGS": "0",
                 "ANTHROPIC_API_KEY": "sk-ant-invented",
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # a job's `python` is that of its node
             }
             | environment
             | {"RAY_ADDRESS": f"127.0.0.1:{port}"},
