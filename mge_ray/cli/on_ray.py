@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mge_ray.cluster.client import EngineClient
 
 DRAIN_S = 30.0
-HURRIED_DRAIN_S = 1.0
+HURRIED_DRAIN_S = 0.5
 """Of the three seconds between `ray job stop`'s SIGTERM and its SIGKILL; leaving a cluster takes some of the rest."""
 
 
@@ -74,6 +74,12 @@ class Interrupts:
     def reason(self) -> str:
         """Why the execution is paused, for its journal."""
         return "its job was stopped" if self.hurried else "interrupted"
+
+    def told(self, in_flight: int) -> str:
+        """Return what happens now, for the person or the log that watches."""
+        if self.hurried:
+            return f"{self.reason}; the engine keeps what comes of {in_flight} in flight"
+        return f"waiting for {in_flight} in flight; again to leave at once"
 
     @property
     def impatient(self) -> bool:

@@ -301,7 +301,7 @@ def follow(
                 break
             if interrupts.count and not paused:
                 paused = True
-                screen.say(f"pausing: waiting for {progress.state.atoms_in_flight} in flight; again to leave at once")
+                screen.say(f"pausing: {interrupts.told(progress.state.atoms_in_flight)}")
                 with contextlib.suppress(StateConflictError):
                     engine.pause(execution_id, interrupts.reason)
             time.sleep(POLL_S)
