@@ -297,13 +297,15 @@ def follow(
             progress = engine.progress(execution_id, since)
             since = progress.next_notice
             screen.show(progress.state, progress.wave, progress.notices, progress.trouble)
-            if _settled(progress.state, driving=progress.driving) or interrupts.impatient:
+            if _settled(progress.state, driving=progress.driving):
                 break
             if interrupts.count and not paused:
                 paused = True
                 screen.say(f"pausing: {interrupts.told(progress.state.atoms_in_flight)}")
                 with contextlib.suppress(StateConflictError):
                     engine.pause(execution_id, interrupts.reason)
+            if interrupts.impatient:  # paused by now, however long a look at the engine took
+                break
             time.sleep(POLL_S)
     if interrupts.hurried and not (state := engine.state(execution_id)).status.ended:
         raise _stopped(state, request)

@@ -60,7 +60,7 @@ class Cluster:
         """Start a worker node."""
         return self.start(f"--address={self.address}", f"--num-cpus={cpus}")
 
-    def ray(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def ray(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run `ray ...` against this cluster."""
         return subprocess.run(
             [RAY, *arguments],

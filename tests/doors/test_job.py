@@ -17,7 +17,7 @@ from mge_ray.domain.state import ExecutionStatus
 from tests.cluster.chaos.books import server_stats
 from tests.doors.heads import head, job_id_of
 
-PATIENCE_S = 150
+PATIENCE_S = 300
 RUN = ("python", "-m", "mge_ray", "run", "my-plan/plan.yaml")
 
 

@@ -19,7 +19,7 @@ from mge_ray.domain.generation import FailureKind
 from tests.cluster.chaos.books import server_stats
 from tests.doors.heads import head, job_id_of
 
-PATIENCE_S = 160
+PATIENCE_S = 300
 BOOKKEEPING = Path(__file__).parents[2] / "examples/bookkeeping"
 QUICK_TO_NOTICE = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
 
