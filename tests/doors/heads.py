@@ -95,6 +95,7 @@ def head(*, cpus: int = 2, dashboard: bool = False, **environment: str) -> Itera
                 "RAY_AUTH_TOKEN": secrets.token_hex(32),
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_DEDUP_LOGS": "0",
+                "RAY_raylet_start_wait_time_s": "180",  # a busy machine takes its time
                 "ANTHROPIC_API_KEY": "sk-ant-invented",
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # a job's `python` is that of its node
             }
