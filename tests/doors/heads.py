@@ -17,6 +17,7 @@ from pathlib import Path
 
 RAY = str(Path(sys.executable).with_name("ray"))
 OBJECT_STORE_BYTES = 200_000_000
+STARTS = 3
 
 
 def free_port() -> int:
@@ -36,8 +37,20 @@ class Cluster:
     nodes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, *options: str) -> subprocess.Popen[str]:
-        """Start a node and return once it is up."""
-        node = subprocess.Popen(
+        """Start a node and return once it is up; Ray gives up after 30 s, which a busy machine may need."""
+        said: list[str] = []
+        for _ in range(STARTS):
+            node = self._started(*options)
+            for line in node.stdout:
+                said.append(line)
+                if "--block" in line:
+                    self.nodes.append(node)
+                    return node
+            kill_node(node)
+        raise AssertionError("".join(said))
+
+    def _started(self, *options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [
                 *(RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-port=0"),
                 *(f"--object-store-memory={OBJECT_STORE_BYTES}", *options),
@@ -48,13 +61,6 @@ class Cluster:
             text=True,
             start_new_session=True,
         )
-        self.nodes.append(node)
-        said = []
-        for line in node.stdout:
-            said.append(line)
-            if "--block" in line:
-                return node
-        raise AssertionError("".join(said))
 
     def add_node(self, cpus: int) -> subprocess.Popen[str]:
         """Start a worker node."""
@@ -95,7 +101,6 @@ def head(*, cpus: int = 2, dashboard: bool = False, **environment: str) -> Itera
                 "RAY_AUTH_TOKEN": secrets.token_hex(32),
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_DEDUP_LOGS": "0",
-                "RAY_raylet_start_wait_time_s": "180",  # a busy machine takes its time
                 "ANTHROPIC_API_KEY": "sk-ant-invented",
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # a job's `python` is that of its node
             }
