@@ -63,8 +63,8 @@ class Cluster:
         )
 
     def add_node(self, cpus: int) -> subprocess.Popen[str]:
-        """Start a worker node."""
-        return self.start(f"--address={self.address}", f"--num-cpus={cpus}")
+        """Start a worker node; it also has the resource `other`, which the head has not."""
+        return self.start(f"--address={self.address}", f"--num-cpus={cpus}", '--resources={"other": 1}')
 
     def ray(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run `ray ...` against this cluster."""

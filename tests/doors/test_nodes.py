@@ -10,14 +10,19 @@ import sys
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from mge_ray.adapters.journal import default_url, list_executions, load_events
 from mge_ray.cli.simulate import configuration, server
+from mge_ray.domain.errors import MgeRayError
 from mge_ray.domain.events import GenerationArrived, GenerationFailed, LeaseGranted
 from mge_ray.domain.generation import FailureKind
 from tests.cluster.chaos.books import server_stats
-from tests.doors.heads import head, job_id_of
+from tests.doors.heads import Cluster, head
 
 PATIENCE_S = 300
 BOOKKEEPING = Path(__file__).parents[2] / "examples/bookkeeping"
@@ -47,11 +52,11 @@ def gateways(pids: list[int]) -> list[int]:
 
 
 def events_of(folder: Path) -> list:
-    url = default_url(folder)
-    if not (folder / ".mge/journal.db").exists():
+    try:
+        found = list_executions(default_url(folder))
+    except MgeRayError:  # there is no journal yet
         return []
-    found = list_executions(url)
-    return load_events(url, found[0].execution_id) if found else []
+    return load_events(default_url(folder), found[0].execution_id) if found else []
 
 
 def arrived(events: list) -> Counter[str]:
@@ -66,31 +71,47 @@ def until_bought(folder: Path, answers: int, run: subprocess.Popen[str]) -> None
         time.sleep(0.05)
 
 
-def test_a_node_that_is_killed_costs_at_most_what_was_in_flight_at_its_gateway(tmp_path):
-    """Gateways are spread, so the node has one; its calls are unknown spend and made again, its checks run again."""
-    answers = BOOKKEEPING / "answers.json"
-    simulated = configuration([f"--answers={answers}", "--latency=lognormal:1.5:0.5", "--seed=7"])
+@dataclass(frozen=True)
+class Ran:
+    """A run that ended, on a cluster that still runs without the node that was killed."""
+
+    cluster: Cluster
+    folder: Path
+    code: int
+    said: str
+    complained: str
+    stats: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A run on a head and two nodes, of which one that had a gateway was killed with everything on it."""
+    folder = tmp_path_factory.mktemp("nodes")
+    simulated = configuration([f"--answers={BOOKKEEPING / 'answers.json'}", "--latency=lognormal:1:0.5", "--seed=7"])
     with server(simulated) as url, head(cpus=1, **QUICK_TO_NOTICE, ANTHROPIC_BASE_URL=url) as cluster:
         others = [cluster.add_node(1), cluster.add_node(1)]
         command = ("run", str(BOOKKEEPING / "plan.yaml"), "--live", "--json", "--concurrency=150", "--no-reuse")
         run = subprocess.Popen(
             [sys.executable, "-m", "mge_ray", *command],
-            cwd=tmp_path,
+            cwd=folder,
             env=cluster.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        until_bought(tmp_path, 3, run)
+        until_bought(folder, 3, run)
         doomed = next(node for node in others if gateways(below(node.pid)))
         for pid in below(doomed.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         said, complained = run.communicate(timeout=PATIENCE_S)
-        assert run.returncode == 0, said + complained
-        stats = server_stats(url)
+        yield Ran(cluster, folder, run.returncode, said, complained, server_stats(url))
 
-    report, events = json.loads(said), events_of(tmp_path)
+
+def test_a_node_that_is_killed_costs_at_most_what_was_in_flight_at_its_gateway(ran):
+    """Gateways are spread, so the node had one; its calls are unknown spend and made again, its checks run again."""
+    assert ran.code == 0, ran.said + ran.complained
+    report, events = json.loads(ran.said), events_of(ran.folder)
     assert (report["status"], report["atoms_succeeded"], report["acceptance_passed"]) == ("completed", 75, True)
     at = {event.lease_id: event.gateway for event in events if isinstance(event, LeaseGranted) and event.gateway}
     lost = [
@@ -100,27 +121,30 @@ def test_a_node_that_is_killed_costs_at_most_what_was_in_flight_at_its_gateway(t
     ]
     assert len({at[event.call_id] for event in lost}) == 1
     assert report["calls"]["unknown_spend"] == len(lost)
-    sold = Counter({atom_id: of["billed_answers"] for atom_id, of in stats["atoms"].items()})
+    sold = Counter({atom_id: of["billed_answers"] for atom_id, of in ran.stats["atoms"].items()})
     bought_again = sold - arrived(events)
     assert bought_again <= Counter(event.atom_id for event in lost)
 
 
-def test_a_run_on_another_node_than_the_journal_s_file_is_refused(starter, tmp_path):
-    """A path names another file there. The second job's driver runs on the other node, the first one's on the head."""
-    home = tmp_path / "home"
-    home.mkdir()
-    job = ("job", "submit", "--working-dir", str(starter.parent))
-    run = ("python", "-m", "mge_ray", "run", "my-plan/plan.yaml", "--live")
-    answers = starter / "answers.json"
-    with (
-        server(configuration([f"--answers={answers}"])) as url,
-        head(cpus=2, dashboard=True, HOME=str(home), ANTHROPIC_BASE_URL=url) as cluster,
-    ):
-        cluster.start(f"--address={cluster.address}", "--num-cpus=1", '--resources={"other": 1}')
-        first = cluster.ray(*job, "--", *run, timeout=PATIENCE_S)
-        assert first.returncode == 0, first.stdout + first.stderr
-        second = cluster.ray(*job, '--entrypoint-resources={"other": 1}', "--", *run, timeout=PATIENCE_S)
-        log = cluster.ray("job", "logs", job_id_of(second.stdout)).stdout
-    assert second.returncode == 1
-    assert "of another node" in log
-    assert "Traceback" not in log
+def test_a_program_on_another_node_than_the_journal_s_file_is_refused(ran):
+    """The same path names another file there."""
+    script = (
+        "import ray\n"
+        "from mge_ray.cluster.engine import open_engine\n"
+        "from mge_ray.cluster.session import joined_session\n"
+        f"with joined_session({ran.cluster.address!r}):\n"
+        "    running = ray.get(ray.get_actor('execution_coordinator').config.remote())\n"
+        "    open_engine(running)\n"
+        "    print('taken')\n"
+        "    ray.get(ray.remote(open_engine).options(resources={'other': 1}).remote(running))\n"
+    )
+    asked = subprocess.run(
+        [sys.executable, "-c", script],
+        env=ran.cluster.environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert asked.stdout == "taken\n", asked.stderr
+    assert f"in the file {ran.folder}/.mge/journal.db of another node" in asked.stderr
