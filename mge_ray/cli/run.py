@@ -254,6 +254,8 @@ def execute(request: Request, execution_id: UUID | None = None) -> int:
     """Run to the end, from the start or from where a stored execution stands; return the exit code."""
     screen = console(stderr=request.as_json)
     with ExitStack() as stack:
+        if request.as_json:  # Ray tells of dead nodes on standard output, which is the report's
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         engine, config, interrupts = stack.enter_context(open_on_ray(request, screen))
         state, report, codes = follow(engine, request, config, screen, interrupts, execution_id)
     with Interrupts():  # what was bought is written, whoever is impatient
