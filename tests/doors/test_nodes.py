@@ -71,6 +71,18 @@ def until_bought(folder: Path, answers: int, run: subprocess.Popen[str]) -> None
         time.sleep(0.05)
 
 
+def lost_with(events: list) -> dict[str, str]:
+    """Return, for each atom whose call was lost, the gateway that it was lost with."""
+    asked, lost = {}, {}
+    for event in events:
+        if isinstance(event, LeaseGranted) and event.gateway:
+            asked[event.atom_id] = event.gateway
+        elif isinstance(event, GenerationFailed) and event.failure.kind is FailureKind.GATEWAY_LOST:
+            assert event.atom_id not in lost
+            lost[event.atom_id] = asked[event.atom_id]
+    return lost
+
+
 @dataclass(frozen=True)
 class Ran:
     """A run that ended, on a cluster that still runs without the node that was killed."""
@@ -113,17 +125,12 @@ def test_a_node_that_is_killed_costs_at_most_what_was_in_flight_at_its_gateway(r
     assert ran.code == 0, ran.said + ran.complained
     report, events = json.loads(ran.said), events_of(ran.folder)
     assert (report["status"], report["atoms_succeeded"], report["acceptance_passed"]) == ("completed", 75, True)
-    at = {event.lease_id: event.gateway for event in events if isinstance(event, LeaseGranted) and event.gateway}
-    lost = [
-        event
-        for event in events
-        if isinstance(event, GenerationFailed) and event.failure.kind is FailureKind.GATEWAY_LOST
-    ]
-    assert len({at[event.call_id] for event in lost}) == 1
+    lost = lost_with(events)
+    assert len(set(lost.values())) == 1
     assert report["calls"]["unknown_spend"] == len(lost)
     sold = Counter({atom_id: of["billed_answers"] for atom_id, of in ran.stats["atoms"].items()})
     bought_again = sold - arrived(events)
-    assert bought_again <= Counter(event.atom_id for event in lost)
+    assert bought_again <= Counter(lost.keys())
 
 
 def test_a_program_on_another_node_than_the_journal_s_file_is_refused(ran):
