@@ -36,6 +36,7 @@ from mge_ray.cli import (
     token,
 )
 from mge_ray.cli.exits import BAD_INPUT, STOPPED_EARLY
+from mge_ray.cli.on_ray import JobStoppedError
 from mge_ray.domain.errors import EngineUnavailableError, MgeRayError
 
 INTERRUPTED = 130
@@ -58,7 +59,7 @@ def main() -> None:
     try:
         configure_logs("cli", level="warning")
         code = app(standalone_mode=False)
-    except EngineUnavailableError as error:
+    except (EngineUnavailableError, JobStoppedError) as error:
         _say(str(error))
         sys.exit(STOPPED_EARLY)
     except MgeRayError as error:

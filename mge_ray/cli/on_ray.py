@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ from rich.console import Console
 
 from mge_ray.cli import simulate
 from mge_ray.cli.exits import STOPPED_EARLY
+from mge_ray.cli.ray_job import in_job
 from mge_ray.domain.errors import MgeRayError
+from mge_ray.simulator.config import SimulatorConfig
 from mge_ray.wiring.settings import EngineConfig
 
 if TYPE_CHECKING:
@@ -25,18 +27,31 @@ if TYPE_CHECKING:
     from mge_ray.cluster.client import EngineClient
 
 DRAIN_S = 30.0
+HURRIED_DRAIN_S = 0.5
+"""Of the three seconds between `ray job stop`'s SIGTERM and its SIGKILL; leaving a cluster takes some of the rest."""
 
 
 class RunError(MgeRayError):
     """A run that cannot begin as asked."""
 
 
+class JobStoppedError(MgeRayError):
+    """A run on a joined cluster that was told to leave: its execution is paused, and goes on by its id."""
+
+
 @dataclass(slots=True)
 class Interrupts:
-    """Ctrl-C or SIGTERM: the first one pauses, the second one leaves."""
+    """Ctrl-C or SIGTERM: the first one pauses, the second one leaves.
 
+    A run on a joined cluster (`joined`) that is told to end, as jobs are, is in a hurry: after three seconds it is
+    killed. It pauses and leaves; the engine is elsewhere and keeps what finishes. Before `opened` it just ends.
+    """
+
+    joined: bool = False
+    opened: bool = False
     count: int = 0
     first_at: float = 0.0
+    hurried: bool = False
     _saved: dict[int, Any] = field(default_factory=dict)
 
     def __enter__(self) -> Interrupts:  # noqa: PYI034  # never subclassed
@@ -48,14 +63,29 @@ class Interrupts:
         for number, handler in self._saved.items():
             signal.signal(number, handler)
 
-    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
         self.count += 1
         self.first_at = self.first_at or time.monotonic()
+        self.hurried = self.hurried or (self.joined and (number == signal.SIGTERM or in_job()))
+        if self.hurried and not self.opened:
+            raise KeyboardInterrupt
+
+    @property
+    def reason(self) -> str:
+        """Why the execution is paused, for its journal."""
+        return "its job was stopped" if self.hurried else "interrupted"
+
+    def told(self, in_flight: int) -> str:
+        """Return what happens now, for the person or the log that watches."""
+        if self.hurried:
+            return f"{self.reason}; the engine keeps what comes of {in_flight} in flight"
+        return f"waiting for {in_flight} in flight; again to leave at once"
 
     @property
     def impatient(self) -> bool:
         """True when what is in flight is not waited for any longer."""
-        return self.count > 1 or bool(self.count and time.monotonic() - self.first_at > DRAIN_S)
+        patience = HURRIED_DRAIN_S if self.hurried else DRAIN_S
+        return self.count > 1 or bool(self.count and time.monotonic() - self.first_at > patience)
 
 
 @contextlib.contextmanager
@@ -63,15 +93,17 @@ def open_on_ray(request: Request, screen: Console) -> Iterator[tuple[EngineClien
     """Start the simulated server and a local Ray, or join one; yields the engine there, its configuration, Ctrl-C."""
     with ExitStack() as stack:
         config = request.config
-        if request.simulator is not None:
-            url = stack.enter_context(simulate.server(request.simulator))
-            config = config.model_copy(update={"base_url": url})
         if not request.as_json:
             where = f"joining {request.address}" if request.address else "starting a local Ray"
             screen.print(f"{where} for {len(request.plan.atoms)} atoms ...", markup=False)
         stack.enter_context(_session(request.address))
-        interrupts = stack.enter_context(Interrupts())  # after Ray, which takes SIGTERM for itself
+        joined = request.address is not None
+        interrupts = stack.enter_context(Interrupts(joined))  # after Ray, which takes SIGTERM for itself
+        if request.simulator is not None:
+            url = stack.enter_context(simulate.server(_heard_by_all(request.simulator)))
+            config = config.model_copy(update={"base_url": url})
         engine, config = _open_engine(request, config)
+        interrupts.opened = True
         yield engine, config, interrupts
         if request.address is None:  # a joined engine serves others too
             engine.close()
@@ -88,6 +120,14 @@ def _open_engine(request: Request, config: EngineConfig) -> tuple[EngineClient, 
         )
     config = config.model_copy(update={"sandbox_level": level.value})
     return open_engine(config), config
+
+
+def _heard_by_all(simulator: SimulatorConfig) -> SimulatorConfig:
+    """Return the server's configuration with an address that every node of the cluster reaches."""
+    from mge_ray.cluster.session import address_for_nodes  # noqa: PLC0415  # as below
+
+    host = address_for_nodes()
+    return simulator if host is None else replace(simulator, host=host)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mge_ray.adapters.journal import default_url, normalise_url, upgrade
+from mge_ray.cli.ray_job import base_folder, kept
 from mge_ray.domain.errors import MgeRayError
 
 PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="Plan file, YAML or JSON (see `mge-ray schema`).")]
@@ -42,8 +43,8 @@ def check_folder(option: str, path: Path) -> None:
 def database(db: str | None) -> str:
     """Return the journal's URL."""
     if not db:
-        return default_url(Path.cwd())
-    return normalise_url(db if "://" in db else f"sqlite:///{Path(db).absolute()}")
+        return default_url(base_folder())
+    return normalise_url(db if "://" in db else f"sqlite:///{kept(Path(db))}")
 
 
 def upgrade_if_there(url: str) -> None:

@@ -17,6 +17,7 @@ from mge_ray.cli import remote, simulate
 from mge_ray.cli.console import console
 from mge_ray.cli.on_ray import RunError
 from mge_ray.cli.options import DbOption, JsonOption, PriceOption, check_folder, database, upgrade_if_there
+from mge_ray.cli.ray_job import kept
 from mge_ray.cli.remote import ServerOption
 from mge_ray.cli.report import check_reports
 from mge_ray.cli.run import Request, check_money, execute, slug
@@ -79,10 +80,10 @@ def register(app: typer.Typer) -> None:
             kind = "simulated" if settings.simulated else "live"
             raise RunError(f"execution {stored.execution_id} is a {kind} one; resume it as that")
         simulator = _server(options, settings, answers, wrong_answers, fault or [], latency, seed)
-        target = out or options.out or Path("out") / slug(stored.name)
+        target = kept(out or options.out or Path("out") / slug(stored.name))
         check_target(target.resolve())
         check_folder("--out", target)
-        reports = tuple(report) if report else options.reports
+        reports = tuple(map(kept, report)) if report else options.reports
         check_reports("--report", list(reports))
         request = Request(
             plan=load_plan_of(url, stored.execution_id),

@@ -23,9 +23,10 @@ from mge_ray.cli.console import console
 from mge_ray.cli.exits import STOPPED_EARLY, exit_code
 from mge_ray.cli.forecasting import against_actual, told_shortly, with_forecast
 from mge_ray.cli.money import limit_text, told_money
-from mge_ray.cli.on_ray import Interrupts, RunError, open_on_ray
+from mge_ray.cli.on_ray import Interrupts, JobStoppedError, RunError, open_on_ray
 from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption, check_folder, database
 from mge_ray.cli.project_output import target_of, write_output
+from mge_ray.cli.ray_job import kept
 from mge_ray.cli.report import check_reports, write_reports
 from mge_ray.cli.run_flags import (
     AddressOption,
@@ -44,6 +45,7 @@ from mge_ray.cli.run_flags import (
 from mge_ray.cli.run_options import options_of
 from mge_ray.cli.screen import RunScreen, print_summary, savings_lines
 from mge_ray.domain.access import checked_tenant
+from mge_ray.domain.atom import PLAN_LANGUAGE
 from mge_ray.domain.errors import StateConflictError
 from mge_ray.domain.events import MOST_CONCURRENCY, ExecutionSettings
 from mge_ray.domain.lease import DEFAULT_PRIORITY, HIGHEST_PRIORITY, LOWEST_PRIORITY
@@ -145,8 +147,8 @@ def register(app: typer.Typer) -> None:
         request = make_request(
             loaded,
             source=plan,
-            out=out or Path("out") / slug(spec.title if spec else loaded.name),
-            reports=tuple(report or ()),
+            out=kept(out or Path("out") / slug(spec.title if spec else loaded.name)),
+            reports=tuple(map(kept, report or ())),
             simulated=simulated,
             live=live,
             answers=answers,
@@ -260,6 +262,8 @@ def execute(request: Request, execution_id: UUID | None = None) -> int:
     """Run to the end, from the start or from where a stored execution stands; return the exit code."""
     screen = console(stderr=request.as_json)
     with ExitStack() as stack:
+        if request.as_json:  # Ray tells of dead nodes on standard output, which is the report's
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         engine, config, interrupts = stack.enter_context(open_on_ray(request, screen))
         state, report, codes = follow(engine, request, config, screen, interrupts, execution_id)
     with Interrupts():  # what was bought is written, whoever is impatient
@@ -303,20 +307,33 @@ def follow(
             progress = engine.progress(execution_id, since)
             since = progress.next_notice
             screen.show(progress.state, progress.wave, progress.notices, progress.trouble)
-            if _settled(progress.state, driving=progress.driving) or interrupts.impatient:
+            if _settled(progress.state, driving=progress.driving):
                 break
             if interrupts.count and not paused:
                 paused = True
-                screen.say(f"pausing: waiting for {progress.state.atoms_in_flight} in flight; again to leave at once")
+                screen.say(f"pausing: {interrupts.told(progress.state.atoms_in_flight)}")
                 with contextlib.suppress(StateConflictError):
-                    engine.pause(execution_id, "interrupted")
+                    engine.pause(execution_id, interrupts.reason)
+            if interrupts.impatient:  # paused by now, however long a look at the engine took
+                break
             time.sleep(POLL_S)
+    if interrupts.hurried and not (state := engine.state(execution_id)).status.ended:
+        raise _stopped(state, request)
     return engine.state(execution_id), engine.report(execution_id), engine.accepted_codes(execution_id)
 
 
 def _faults(fault: list[str], seed: int) -> str:
     """Return what makes one simulated provider answer differently from another; without faults they are alike."""
     return f"{' '.join(sorted(fault))} seed={seed}" if fault else ""
+
+
+def _stopped(state: ExecutionState, request: Request) -> JobStoppedError:
+    """Return the last words of a run that has no time to write its output: the engine is elsewhere and lives on."""
+    left = f", {state.atoms_in_flight} in flight are kept as they finish" if state.atoms_in_flight else ""
+    told = f"execution {state.execution_id} is {state.status.value}{left}"
+    if request.plan.atoms[0].language == PLAN_LANGUAGE:
+        return JobStoppedError(f"{told}; the same command goes on with the planning")
+    return JobStoppedError(f"{told}; go on with `mge-ray resume {str(state.execution_id)[:8]}`")
 
 
 def _settled(state: ExecutionState, *, driving: bool) -> bool:

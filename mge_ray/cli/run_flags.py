@@ -30,5 +30,5 @@ SandboxOption = Annotated[
     str | None, typer.Option(help="Isolation: bubblewrap, namespaces, restricted or none. [strongest]")
 ]
 AddressOption = Annotated[
-    str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join. [a local one is started]")
+    str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join; jobs have it. [a local one is started]")
 ]

@@ -66,7 +66,7 @@ class RunScreen:
         for text in told:
             self._console.print(text, highlight=False, soft_wrap=True)
         now, line = time.monotonic(), _one_line(state, wave)
-        if now >= self._next_line_at and line != self._last_line:
+        if (now >= self._next_line_at or state.status.ended) and line != self._last_line:
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
             self._next_line_at, self._last_line = now + LINE_EVERY_S, line
 

@@ -178,6 +178,11 @@ class ExecutionCoordinator:
         await self._ready
         return [str(one) for one in self._service.execution_ids if self._service.is_driven(one)]
 
+    async def node_id(self) -> str:
+        """Return the node this process runs on."""
+        node: str = ray.get_runtime_context().get_node_id()
+        return node
+
     async def pid(self) -> int:
         """Return this process's id."""
         return os.getpid()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import ray
 from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from mge_ray.adapters.journal import shown_url
 from mge_ray.adapters.sandbox import SandboxLevel, probe_level
 from mge_ray.cluster.atom_task import prepare_worker
 from mge_ray.cluster.client import EngineClient
@@ -30,24 +32,21 @@ CALLS_AT_ONCE = 10_000
 def open_engine(config: EngineConfig) -> EngineClient:
     """Return a client of this cluster's coordinator, created with `config` if there is none.
 
-    One that runs other code than this program is replaced if it drives nothing. Raises SessionError if it drives
-    something, or runs with another configuration: it would not be applied.
+    One that runs other code than this program, or with another configuration, is replaced if it drives nothing.
+    Raises SessionError if it drives something: what is asked for would not be applied; or if its journal is a file of
+    another node.
     """
     actors = _actors(config)
-    if (theirs_is := _code_of(actors.coordinator)) != code_version():
-        _end(actors, theirs_is)
+    if other := _other_code(actors.coordinator):
+        _end(actors, other)
         actors = _actors(config)
-        if (theirs_is := _code_of(actors.coordinator)) != code_version():
-            raise SessionError(
-                f"the cluster's nodes have mge-ray {theirs_is}, this program is {code_version()}; "
-                "install the same version on all"
-            )
+        if other := _other_code(actors.coordinator):
+            raise SessionError(f"the cluster's nodes have {other}; install the same version on all")
+    if other := _other_settings(actors.coordinator, config):
+        _end(actors, other)
+        actors = _actors(config)
     controller, gateways, coordinator = actors
-    running: EngineConfig = ray.get(coordinator.config.remote())
-    theirs, ours = running.comparable(), config.comparable()
-    differing = sorted(name for name in EngineConfig.model_fields if getattr(theirs, name) != getattr(ours, name))
-    if differing:
-        raise SessionError(f"the cluster's engine runs with other settings ({', '.join(differing)}); use the same")
+    _check_node(coordinator, config)
     ray.get([controller.in_use.remote(), *(gateway.incarnation.remote() for gateway in gateways)])
     for _ in range(_cpus()):  # after the actors: each actor's start brings an idle worker, and the newest is used first
         prepare_worker.options(name="warm up").remote(config)
@@ -64,12 +63,39 @@ def _actors(config: EngineConfig) -> _Actors:
     checks = config.execute_limit or CHECKS_PER_CPU * _cpus()
     controller = _detached(ConcurrencyControllerActor, CONTROLLER).remote(config, checks)
     names = [f"{GATEWAY}_{number}" for number in range(config.gateways(_cpus()))]
-    gateways = [_detached(LLMGatewayActor, name, max_concurrency=CALLS_AT_ONCE).remote(config) for name in names]
+    spread = {"scheduling_strategy": "SPREAD", "max_concurrency": CALLS_AT_ONCE}  # a node that dies takes few of them
+    gateways = [_detached(LLMGatewayActor, name, **spread).remote(config) for name in names]
     where = _here() if config.db_url.startswith("sqlite") else {}
     coordinator: Handle = _detached(
         ExecutionCoordinatorActor, COORDINATOR, max_concurrency=CALLS_AT_ONCE, **where
     ).remote(config, controller, gateways)
     return _Actors(controller, gateways, coordinator)
+
+
+def _other_code(coordinator: Handle) -> str:
+    """Return what is to be said of an engine of another code than ours; empty for our own."""
+    theirs, ours = _code_of(coordinator), code_version()
+    return "" if theirs == ours else f"mge-ray {theirs}, while this program is {ours}"
+
+
+def _other_settings(coordinator: Handle, config: EngineConfig) -> str:
+    """Return what is to be said of an engine that runs with other settings; empty for ours."""
+    running: EngineConfig = ray.get(coordinator.config.remote())
+    theirs, ours = running.comparable(), config.comparable()
+    differing = sorted(name for name in EngineConfig.model_fields if getattr(theirs, name) != getattr(ours, name))
+    return f"other settings ({', '.join(differing)})" if differing else ""
+
+
+def _check_node(coordinator: Handle, config: EngineConfig) -> None:
+    """Raise SessionError if the coordinator's file is not the one that this program finds under the same path."""
+    if not config.db_url.startswith("sqlite"):
+        return
+    where: str = ray.get(coordinator.node_id.remote())
+    if where != ray.get_runtime_context().get_node_id():
+        raise SessionError(
+            f"the cluster's engine keeps its journal in the file {shown_url(config.db_url)} of another node; "
+            "run this there, or use a PostgreSQL server for both (--db postgresql://...)"
+        )
 
 
 def _code_of(coordinator: Handle) -> str:
@@ -80,33 +106,35 @@ def _code_of(coordinator: Handle) -> str:
     return code
 
 
-def _end(actors: _Actors, code: str) -> None:
-    """End an engine of other code that drives nothing; its executions are in the journal. Raises SessionError else."""
-    advice = f"this program is {code_version()}; let its executions end or pause them, then try again"
+def _end(actors: _Actors, other: str) -> None:
+    """End an engine that differs in `other` and drives nothing; its executions are journalled. Raises SessionError."""
+    advice = "let its executions end or pause them, then try again"
     try:
         driven: list[str] = ray.get(actors.coordinator.driven.remote())
         if driven:
-            raise SessionError(f"the cluster's engine runs mge-ray {code} and executes {', '.join(driven)}; {advice}")
+            raise SessionError(f"the cluster's engine has {other}, and executes {', '.join(driven)}; {advice}")
         ray.get(actors.coordinator.close.remote())
     except RayTaskError:
-        raise SessionError(f"the cluster's engine runs mge-ray {code}, which cannot be replaced; {advice}") from None
-    for actor in (actors.coordinator, *actors.gateways, actors.controller):
-        ray.kill(actor)
+        raise SessionError(f"the cluster's engine has {other}, and cannot be replaced; {advice}") from None
+    for name in _named():  # it may have more gateways than we would
+        with contextlib.suppress(ValueError):
+            ray.kill(ray.get_actor(name, NAMESPACE))
     deadline = time.monotonic() + END_PATIENCE_S
     while time.monotonic() < deadline and _named():
         time.sleep(0.05)
 
 
-def _named() -> bool:
-    """Return whether an actor of the engine can still be found by its name."""
+def _named() -> list[str]:
+    """Return the names of the engine's actors that can still be found."""
     ours = (COORDINATOR, CONTROLLER, GATEWAY)
     named = ray.util.list_named_actors(all_namespaces=True)
-    return any(one["namespace"] == NAMESPACE and one["name"].startswith(ours) for one in named)
+    return [one["name"] for one in named if one["namespace"] == NAMESPACE and one["name"].startswith(ours)]
 
 
 def sandbox_level(asked_for: str | None) -> SandboxLevel:
     """Return the isolation that this cluster's workers give, found by trying to break out of it there."""
-    level: SandboxLevel = ray.get(ray.remote(num_cpus=1, max_retries=0)(_probe).remote(asked_for))
+    probe: Any = ray.remote(num_cpus=1, max_retries=0)(_probe).options(name="sandbox level")
+    level: SandboxLevel = ray.get(probe.remote(asked_for))
     return level
 
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,56 +14,16 @@ import pytest
 import mge_ray
 from mge_ray.adapters.journal import default_url, list_executions
 from mge_ray.cli.simulate import configuration, server
+from tests.doors.heads import free_port, head
 
 PATIENCE_S = 150
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 @pytest.fixture
 def cluster():
-    """A head node in a process group of its own; gives the environment in which it is found."""
-    folder = tempfile.TemporaryDirectory(prefix="mge-ray-test-", ignore_cleanup_errors=True)
-    port = free_port()
-    environment = os.environ | {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DEDUP_LOGS": "0",
-        "ANTHROPIC_API_KEY": "sk-ant-invented",
-    }
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2"]
-    options = {
-        "port": port,
-        "node-ip-address": "127.0.0.1",
-        "include-dashboard": "false",
-        "object-store-memory": 200_000_000,
-        "temp-dir": folder.name,
-        "min-worker-port": 0,
-        "max-worker-port": 0,
-    }
-    head = subprocess.Popen(
-        [*command, *(f"--{name}={value}" for name, value in options.items())],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        for line in head.stdout:
-            if "--block" in line:
-                break
-        yield environment | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
-    finally:
-        os.killpg(head.pid, signal.SIGKILL)  # asked politely, it takes its time, and there is nothing to save
-        head.wait()
-        head.stdout.close()
-        folder.cleanup()
+    """The environment in which a head node is found."""
+    with head() as started:
+        yield started.environment
 
 
 def run(folder: Path, environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
