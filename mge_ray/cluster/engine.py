@@ -38,12 +38,12 @@ def open_engine(config: EngineConfig) -> EngineClient:
     """
     actors = _actors(config)
     if other := _other_code(actors.coordinator):
-        _end(actors, other)
+        _end(actors, config, other)
         actors = _actors(config)
         if other := _other_code(actors.coordinator):
             raise SessionError(f"the cluster's nodes have {other}; install the same version on all")
     if other := _other_settings(actors.coordinator, config):
-        _end(actors, other)
+        _end(actors, config, other)
         actors = _actors(config)
     controller, gateways, coordinator = actors
     _check_node(coordinator, config)
@@ -83,6 +83,8 @@ def _other_settings(coordinator: Handle, config: EngineConfig) -> str:
     running: EngineConfig = ray.get(coordinator.config.remote())
     theirs, ours = running.comparable(), config.comparable()
     differing = sorted(name for name in EngineConfig.model_fields if getattr(theirs, name) != getattr(ours, name))
+    if config.takes_up and not (running.takes_up and running.engine_id == config.engine_id):
+        differing.append("name")
     return f"other settings ({', '.join(differing)})" if differing else ""
 
 
@@ -106,10 +108,19 @@ def _code_of(coordinator: Handle) -> str:
     return code
 
 
-def _end(actors: _Actors, other: str) -> None:
-    """End an engine that differs in `other` and drives nothing; its executions are journalled. Raises SessionError."""
+def _end(actors: _Actors, config: EngineConfig, other: str) -> None:
+    """End an engine that differs in `other` and drives nothing; its executions are journalled. Raises SessionError.
+
+    A service's engine is waited for by its replicas: only that service itself may replace it.
+    """
     advice = "let its executions end or pause them, then try again"
     try:
+        running: EngineConfig = ray.get(actors.coordinator.config.remote())
+        if getattr(running, "takes_up", False) and not (config.takes_up and config.engine_id == running.engine_id):
+            raise SessionError(
+                f"the cluster's engine is that of the service {running.engine_id!r} and has {other}; use the same, "
+                "`mge-ray submit` to the service, or another cluster"
+            )
         driven: list[str] = ray.get(actors.coordinator.driven.remote())
         if driven:
             raise SessionError(f"the cluster's engine has {other}, and executes {', '.join(driven)}; {advice}")

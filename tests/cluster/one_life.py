@@ -14,7 +14,7 @@ import uuid
 from pathlib import Path
 
 from mge_ray.cluster.engine import open_engine
-from mge_ray.cluster.session import local_session
+from mge_ray.cluster.session import SessionError, local_session
 from mge_ray.domain.errors import UnknownExecutionError
 from mge_ray.domain.events import ExecutionSettings
 from mge_ray.pipeline.plan_file import load_plan
@@ -57,6 +57,10 @@ def main() -> None:
             time.sleep(0.1)
         engine.resume(second)
         states["resumed"] = engine.wait(second).status.value
+        try:  # it is idle now, and all the same not another's to replace
+            open_engine(config.model_copy(update={"takes_up": False, "engine_id": "a job", "generate_limit": 3}))
+        except SessionError as error:
+            states["a job"] = str(error)
         sys.stdout.write(json.dumps(states))
 
 
