@@ -251,7 +251,7 @@ def make_request(
         atom_timeout_s=atom_timeout,
         call_timeout_s=call_timeout,
         simulated=simulated,
-        reuse=reuse_settings(config, _faults(fault, seed)) if reuse else None,
+        reuse=reuse_settings(config, _faults(fault, seed), tenant=tenant) if reuse else None,
         prime_prompt_cache=True,
     )
     server = simulate.configured(source, answers, wrong_answers, fault, latency, seed) if simulated else None

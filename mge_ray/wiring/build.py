@@ -73,8 +73,8 @@ def validator(config: EngineConfig) -> AtomicValidator:
     return AtomicValidator(Sandbox(level))
 
 
-def reuse_settings(config: EngineConfig, simulated_faults: str = "") -> ReuseSettings | None:
-    """Return whose answers may be reused; None where nothing is checked, since then nothing is known of them."""
+def reuse_settings(config: EngineConfig, simulated_faults: str = "", *, tenant: str = "") -> ReuseSettings | None:
+    """Return whose answers may be reused, a tenant's own alone; None where nothing is checked: nothing is known then."""
     from mge_ray.adapters.atomic_validator import VALIDATOR_VERSION  # noqa: PLC0415  # its tools take 0.1 s
 
     if not config.checks:
@@ -82,8 +82,9 @@ def reuse_settings(config: EngineConfig, simulated_faults: str = "") -> ReuseSet
     tools = [f"{name} {version(name)}" for name in CHECKING_TOOLS]
     python = ".".join(map(str, sys.version_info[:2]))
     live = f"live {config.base_url or 'anthropic'}"
+    provider = f"simulated {simulated_faults}".strip() if config.simulated else live
     return ReuseSettings(
-        provider=f"simulated {simulated_faults}".strip() if config.simulated else live,
+        provider=f"{provider} for {tenant}" if tenant else provider,
         validator=", ".join([f"validator {VALIDATOR_VERSION}", f"python {python}", *tools]),
     )
 

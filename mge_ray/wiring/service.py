@@ -35,9 +35,6 @@ def execution_settings(config: ServiceConfig, choices: StartSettings, tenant: st
     prices = price_table(engine)
     for name in filter(None, (model, escalation)):
         prices.rates(name)
-    reuse = reuse_settings(engine, config.faults) if choices.reuse else None
-    if reuse is not None and tenant:  # what one tenant has paid for is nobody else's
-        reuse = reuse.model_copy(update={"provider": f"{reuse.provider} for {tenant}"})
     return ExecutionSettings(
         policy=attempt_policy(engine, model, escalation or None, max_tokens=choices.max_tokens),
         budget_usd=choices.budget_usd,
@@ -47,7 +44,7 @@ def execution_settings(config: ServiceConfig, choices: StartSettings, tenant: st
         atom_timeout_s=choices.atom_timeout_s,
         call_timeout_s=choices.call_timeout_s,
         simulated=engine.simulated,
-        reuse=reuse,
+        reuse=reuse_settings(engine, config.faults, tenant=tenant) if choices.reuse else None,
         prime_prompt_cache=True,
         tenant=tenant,
     )
