@@ -74,7 +74,7 @@ def validator(config: EngineConfig) -> AtomicValidator:
 
 
 def reuse_settings(config: EngineConfig, simulated_faults: str = "", *, tenant: str = "") -> ReuseSettings | None:
-    """Return whose answers may be reused, a tenant's own alone; None where nothing is checked: nothing is known then."""
+    """Return whose answers may be reused, a tenant's own alone; None where nothing is checked: nothing is known."""
     from mge_ray.adapters.atomic_validator import VALIDATOR_VERSION  # noqa: PLC0415  # its tools take 0.1 s
 
     if not config.checks:
