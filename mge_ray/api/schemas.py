@@ -48,10 +48,14 @@ EXAMPLE_START: dict[str, Any] = {
     "execution_plan": [{"wave_id": 1, "atom_ids": ["double"]}, {"wave_id": 2, "atom_ids": ["total"]}],
     "atoms": EXAMPLE_ATOMS,
     "files": {
+        "shop.py": (
+            "def double(amount: int) -> int:\n    raise NotImplementedError\n\n\n"
+            "def total(amounts: list[int]) -> int:\n    raise NotImplementedError\n"
+        ),
         "tests/test_shop.py": (
             "from shop import double, total\n\n\ndef test_double():\n    assert double(21) == 42\n\n\n"
             "def test_total():\n    assert total([1, 2]) == 6\n"
-        )
+        ),
     },
     "settings": {"budget_usd": 5.0, "max_concurrency": 10},
 }

@@ -97,7 +97,9 @@ class ServedExecutions(Executions):
         try:
             state: ExecutionState = await self._call("state", execution_id)
         except UnknownExecutionError:
-            state = (await self._stored(execution_id)).state
+            return (await self._stored(execution_id)).state
+        if state.status.ended:  # told once it is journalled: whoever follows the events has the last one by then
+            state = state.model_copy(update={"status": (await self._stored(execution_id)).status})
         return state
 
     async def waves(self, execution_id: UUID) -> list[WaveState]:

@@ -123,6 +123,16 @@ def test_a_cancelled_execution_cannot_be_resumed(north):
     assert refused.headers["content-type"] == "application/problem+json"
 
 
+def test_a_failed_atom_that_is_retried_is_asked_for_again(service, north):
+    execution_id = started(north, numbered(WRONG, 1))
+    until(north, execution_id, ended)
+    bought = service.bought(f"{WRONG}0")[f"{WRONG}0"]
+    assert north.post(f"{API}/{execution_id}/retry", json={"atom_ids": [f"{WRONG}0"]}).json()["status"] == "paused"
+    north.post(f"{API}/{execution_id}/resume")
+    assert until(north, execution_id, ended)["status"] == "failed"
+    assert service.bought(f"{WRONG}0")[f"{WRONG}0"] > bought
+
+
 def test_budget_and_edit_change_the_execution_and_leave_rows_in_the_audit(service, north):
     execution_id = started(north, numbered(WRONG, 1))
     until(north, execution_id, ended)
@@ -130,8 +140,6 @@ def test_budget_and_edit_change_the_execution_and_leave_rows_in_the_audit(servic
         f"{API}/{execution_id}/atoms/{WRONG}0/edit", json={"code": "def wrong0() -> int:\n    return 7"}
     )
     assert (refused.status_code, refused.json()["title"]) == (400, "code refused")
-    retried = north.post(f"{API}/{execution_id}/retry", json={"atom_ids": [f"{WRONG}0"]}).json()
-    assert retried["status"] == "paused"
     code = "def wrong0() -> int:\n    return 0\n"
     edited = north.post(f"{API}/{execution_id}/atoms/{WRONG}0/edit", json={"code": code})
     assert edited.status_code == 200, edited.text
