@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from pydantic import StringConstraints
 
 from mge_ray.api.cursors import read_cursor, written_cursor
 from mge_ray.api.desk import MAX_PAGE, AtomIdPath, Desk, ExecutionId, shown
@@ -25,6 +26,7 @@ from mge_ray.domain.access import Caller
 from mge_ray.domain.state import AtomState
 
 SHOWING = problems(404)
+ShortText = Annotated[str, StringConstraints(max_length=128)]
 
 
 def add_executions(route: APIRouter, desk: Desk, viewer: Any) -> None:  # noqa: ANN401
@@ -110,7 +112,7 @@ def add_atoms(route: APIRouter, desk: Desk, viewer: Any) -> None:  # noqa: ANN40
         execution_id: ExecutionId,
         after: Annotated[int, Query(ge=0, le=1 << 31)] = 0,
         limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
-        id: Annotated[list[str] | None, Query(max_length=MAX_PAGE)] = None,  # noqa: A002  # its name on the wire
+        id: Annotated[list[ShortText] | None, Query(max_length=MAX_PAGE)] = None,  # noqa: A002  # its name on the wire
         caller: Caller = viewer,
     ) -> AtomListResponse:
         """Atoms in the plan's order, or just those whose `id` is given (repeat it)."""

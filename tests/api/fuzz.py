@@ -35,25 +35,38 @@ class Fuzzed:
 
 
 def fuzz(service: Service, folder: Path, *, examples: int, seed: int, phases: str, known: bool) -> Fuzzed:
-    """Send drawn requests as an administrator of a tenant of their own; with `known`, about an execution that exists."""
+    """Send drawn requests as an administrator of a tenant; with `known`, about an execution that exists."""
     token = service.token("fuzzed", "admin")
-    options: list[str] = []
+    config = 'hooks = "tests.api.fuzz_hooks"\n'
     if known:
         client = service.client("fuzzed", "admin")
         execution_id = started(client, numbered("plain", 2))
         until(client, execution_id, ended)
-        (folder / "st.toml").write_text(
-            f"[parameters]\nexecution_id = {json.dumps(execution_id)}\natom_id = 'plain0'\n", encoding="utf-8"
-        )
-        options = ["--config-file", str(folder / "st.toml")]
+        config += f"[parameters]\nexecution_id = {json.dumps(execution_id)}\natom_id = 'plain0'\n"
+    (folder / "st.toml").write_text(config, encoding="utf-8")
     program = Path(sys.executable).with_name("schemathesis")
     flags = {"phases": phases, "max-examples": examples, "seed": seed, "exclude-checks": NOT_FAULTS, "workers": 1}
-    command = [str(program), *options, "run", f"{service.url}/openapi.json", "-H", f"Authorization: Bearer {token}"]
+    command = [
+        str(program),
+        "--config-file",
+        str(folder / "st.toml"),
+        "run",
+        f"{service.url}/openapi.json",
+        "-H",
+        f"Authorization: Bearer {token}",
+    ]
     command += ["--no-color", "--continue-on-failure", "--warnings=off", "--request-timeout=60"]
     command += [f"--{name}={value}" for name, value in flags.items()]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=os.environ)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
     found = _CASES.search(done.stdout)
-    return Fuzzed(int(found[1]) if found else 0, done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:])
+    return Fuzzed(
+        int(found[1]) if found else 0, done.returncode == 0, _short(done.stdout)[-8_000:] + done.stderr[-2_000:]
+    )
+
+
+def _short(text: str) -> str:
+    return "\n".join(line[:500] for line in text.splitlines())
 
 
 def main() -> int:
