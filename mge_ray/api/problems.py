@@ -44,7 +44,7 @@ class ProblemError(MgeRayError):
 
 
 # The first class that fits decides.
-_STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
+STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (UnknownExecutionError, 404, "unknown"),
     (EditRefusedError, 400, "code-refused"),
     (StaleEpochError, 409, "changed-hands"),
@@ -64,7 +64,7 @@ def install(app: FastAPI, *, retry_after_s: int) -> None:
     async def expected(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, ProblemError):
             return problem(request, error.status, error.name, str(error), error.headers)
-        status, name = next((status, name) for kind, status, name in _STATUSES if isinstance(error, kind))
+        status, name = next((status, name) for kind, status, name in STATUSES if isinstance(error, kind))
         wait = {"Retry-After": str(retry_after_s)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         detail = AWAY if isinstance(error, JournalUnavailableError) else str(error)  # its own words say where it lies
         return problem(request, status, name, detail, wait)
