@@ -19,6 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.api.fuzz_hooks import KNOWN_IDS
 from tests.api.service import Service, ended, numbered, serving, started, until
 
 NOT_FAULTS = "positive_data_acceptance,unsupported_method"
@@ -57,7 +58,7 @@ def fuzz(service: Service, folder: Path, *, examples: int, seed: int, phases: st
     ]
     command += ["--no-color", "--continue-on-failure", "--warnings=off", "--request-timeout=60"]
     command += [f"--{name}={value}" for name, value in flags.items()]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | ({KNOWN_IDS: "1"} if known else {})
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
     found = _CASES.search(done.stdout)
     return Fuzzed(
