@@ -9,7 +9,7 @@ RUN_FLAGS ?= --simulate --latency lognormal:1.5:0.5 --seed 7 \
 	--fault wrong=0.2 --fault 429=0.05 --fault 529=0.03 \
 	--out out/bookkeeping --report out/bookkeeping.report.json --report out/bookkeeping.report.html
 
-.PHONY: run test gate unit setup system-packages lock benchmarks simulate-long chaos clean
+.PHONY: run test gate unit setup system-packages lock benchmarks simulate-long chaos fuzz-api clean
 
 run: setup
 	$(BIN)/mge-ray run $(PLAN) $(RUN_FLAGS)
@@ -57,6 +57,10 @@ simulate-long: setup
 
 chaos: setup
 	$(BIN)/python -m tests.cluster.chaos --runs 50 --seed 0
+
+# Thousands of drawn requests against a service of its own, compared with its OpenAPI document: some minutes.
+fuzz-api: setup
+	$(BIN)/python -m tests.api.fuzz --examples 100
 
 benchmarks: setup
 	$(BIN)/python benchmarks/dispatch.py

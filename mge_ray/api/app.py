@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi.responses import PlainTextResponse
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mge_ray.api.auth import Authentication, needs
 from mge_ray.api.bodies import BoundedBodies
 from mge_ray.api.control import add_changes, add_start, add_steering
 from mge_ray.api.desk import PREFIX, Desk
+from mge_ray.api.document import describe, problems
 from mge_ray.api.following import add_following
 from mge_ray.api.limits import ServiceLimits
 from mge_ray.api.looking import add_atoms, add_executions
@@ -55,15 +58,26 @@ def create_app(
     _add_health(app, executions, viewer)
     add_page(app, asks_for_token=tokens is not None)
     app.add_middleware(BoundedBodies, most=limits.body_bytes)
-
-    @app.middleware("http")
-    async def safe(request: Request, following):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # Starlette's
-        response = await following(request)
-        for name, value in _SAFE_HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
-
+    app.add_middleware(_SafeHeaders)
+    describe(app, asks_for_token=tokens is not None)
     return app
+
+
+class _SafeHeaders:
+    """Middleware that adds headers; streams pass through it as they are."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _SAFE_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, safely)
 
 
 def _add_health(app: FastAPI, executions: Executions, viewer: Caller) -> None:
@@ -72,13 +86,13 @@ def _add_health(app: FastAPI, executions: Executions, viewer: Caller) -> None:
         """Whether this replica answers."""
         return {"status": "alive"}
 
-    @app.get("/readyz", tags=["health"])
-    async def readyz() -> JSONResponse:
+    @app.get("/readyz", tags=["health"], responses={503: problems()[503]})
+    async def readyz() -> dict[str, str]:
         """Whether executions can be started now: engine and database answer."""
         await executions.ready()
-        return JSONResponse({"status": "ready"})
+        return {"status": "ready"}
 
-    @app.get("/metrics", tags=["health"], response_class=Response)
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse, responses=problems())
     async def metrics(caller: Caller = viewer) -> Response:
         """Return the engine's metrics for Prometheus, the same from every replica."""
         del caller

@@ -34,7 +34,7 @@ class BoundedBodies:
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")
-        if not announced.isdigit() or int(announced) > self._most:
+        if not (announced.isascii() and announced.isdigit()) or int(announced[:20]) > self._most:
             await self._refuse(scope, receive, send)
             return
         seen, begun = 0, False

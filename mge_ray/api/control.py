@@ -10,7 +10,8 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Header, Request, Response
 
 from mge_ray.api.bodies import read_start
-from mge_ray.api.desk import PREFIX, AtomIdPath, Desk, ExecutionId, problems
+from mge_ray.api.desk import PREFIX, AtomIdPath, Desk, ExecutionId
+from mge_ray.api.document import body_of, problems
 from mge_ray.api.limits import ServiceLimits
 from mge_ray.api.ports import Starts
 from mge_ray.api.problems import ProblemError
@@ -29,6 +30,8 @@ from mge_ray.api.schemas import (
 from mge_ray.domain.access import Caller
 
 MAX_KEY_CHARS = 255
+CHANGING = problems(400, 403, 404, 409)
+KEY_PATTERN = "^[ -~]+$"
 
 
 def add_start(route: APIRouter, desk: Desk, starts: Starts, limits: ServiceLimits, operator: Any) -> None:  # noqa: ANN401
@@ -53,19 +56,14 @@ def add_start(route: APIRouter, desk: Desk, starts: Starts, limits: ServiceLimit
         "/start",
         status_code=202,
         response_model=StartExecutionResponse,
-        responses=problems(400, 409, 413),
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": StartExecutionRequest.model_json_schema()}},
-            }
-        },
+        responses=problems(400, 403, 409, 413),
+        openapi_extra=body_of(StartExecutionRequest),
     )
     async def start(
         request: Request,
         response: Response,
         caller: Caller = operator,
-        idempotency_key: Annotated[str | None, Header(max_length=MAX_KEY_CHARS, min_length=1)] = None,
+        idempotency_key: Annotated[str | None, Header(max_length=MAX_KEY_CHARS, pattern=KEY_PATTERN)] = None,
     ) -> StartExecutionResponse:
         """Start executing a masterplan; answered once its start is journalled.
 
@@ -82,7 +80,7 @@ def add_steering(route: APIRouter, desk: Desk, operator: Any) -> None:  # noqa: 
     """Add the routes that steer, for an `operator` (a FastAPI dependency)."""
     executions = desk.executions
 
-    @route.post("/{execution_id}/pause", response_model=ExecutionStatusResponse, responses=problems(400, 409))
+    @route.post("/{execution_id}/pause", response_model=ExecutionStatusResponse, responses=CHANGING)
     async def pause(
         execution_id: ExecutionId, wish: PauseRequest | None = None, caller: Caller = operator
     ) -> ExecutionStatusResponse:
@@ -91,12 +89,12 @@ def add_steering(route: APIRouter, desk: Desk, operator: Any) -> None:  # noqa: 
         acting = executions.pause(execution_id, reason=wish.reason, now=wish.now)
         return await desk.steered(caller, execution_id, acting)
 
-    @route.post("/{execution_id}/resume", response_model=ExecutionStatusResponse, responses=problems(400, 409))
+    @route.post("/{execution_id}/resume", response_model=ExecutionStatusResponse, responses=CHANGING)
     async def resume(execution_id: ExecutionId, caller: Caller = operator) -> ExecutionStatusResponse:
         """Go on from where it stands."""
         return await desk.steered(caller, execution_id, executions.resume(execution_id))
 
-    @route.post("/{execution_id}/cancel", response_model=ExecutionStatusResponse, responses=problems(400, 409))
+    @route.post("/{execution_id}/cancel", response_model=ExecutionStatusResponse, responses=CHANGING)
     async def cancel(
         execution_id: ExecutionId, wish: CancelRequest | None = None, caller: Caller = operator
     ) -> ExecutionStatusResponse:
@@ -104,7 +102,7 @@ def add_steering(route: APIRouter, desk: Desk, operator: Any) -> None:  # noqa: 
         reason = (wish or CancelRequest()).reason
         return await desk.steered(caller, execution_id, executions.cancel(execution_id, reason=reason))
 
-    @route.post("/{execution_id}/retry", response_model=ExecutionStatusResponse, responses=problems(400, 409))
+    @route.post("/{execution_id}/retry", response_model=ExecutionStatusResponse, responses=CHANGING)
     async def retry(
         execution_id: ExecutionId, wish: RetryRequest | None = None, caller: Caller = operator
     ) -> ExecutionStatusResponse:
@@ -112,7 +110,7 @@ def add_steering(route: APIRouter, desk: Desk, operator: Any) -> None:  # noqa: 
         ids = (wish or RetryRequest()).atom_ids
         return await desk.steered(caller, execution_id, executions.retry(execution_id, ids))
 
-    @route.post("/{execution_id}/concurrency", response_model=ExecutionStatusResponse, responses=problems(400, 409))
+    @route.post("/{execution_id}/concurrency", response_model=ExecutionStatusResponse, responses=CHANGING)
     async def concurrency(
         execution_id: ExecutionId, wish: ConcurrencyRequest, caller: Caller = operator
     ) -> ExecutionStatusResponse:
@@ -125,7 +123,7 @@ def add_changes(route: APIRouter, desk: Desk, operator: Any, admin: Any) -> None
     """Add the routes of what people change by hand; they are audited. Money needs an `admin`."""
     executions = desk.executions
 
-    @route.post("/{execution_id}/budget", response_model=ExecutionStatusResponse, responses=problems(400, 409))
+    @route.post("/{execution_id}/budget", response_model=ExecutionStatusResponse, responses=CHANGING)
     async def budget(execution_id: ExecutionId, wish: BudgetRequest, caller: Caller = admin) -> ExecutionStatusResponse:
         """Set another hard limit; a paused execution stays paused. Audited."""
         acting = executions.set_budget(execution_id, wish.limit_usd, by=caller.name, reason=wish.reason)
@@ -134,7 +132,7 @@ def add_changes(route: APIRouter, desk: Desk, operator: Any, admin: Any) -> None
     @route.post(
         "/{execution_id}/atoms/{atom_id:path}/edit",
         response_model=ExecutionStatusResponse,
-        responses=problems(400, 409),
+        responses=CHANGING,
     )
     async def edit(
         execution_id: ExecutionId, atom_id: AtomIdPath, wish: EditRequest, caller: Caller = operator
@@ -147,7 +145,7 @@ def add_changes(route: APIRouter, desk: Desk, operator: Any, admin: Any) -> None
     @route.post(
         "/{execution_id}/atoms/{atom_id:path}/approve",
         response_model=ExecutionStatusResponse,
-        responses=problems(400, 409),
+        responses=CHANGING,
     )
     async def approve(
         execution_id: ExecutionId,

@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import Path
 
 from mge_ray.api.ports import Executions, Tokens
-from mge_ray.api.schemas import ExecutionStatusResponse, Problem
+from mge_ray.api.schemas import ExecutionStatusResponse
 from mge_ray.domain.access import Caller
 from mge_ray.domain.errors import UnknownExecutionError
 from mge_ray.domain.state import ExecutionState
@@ -33,7 +33,11 @@ class Desk:
 
     async def own(self, caller: Caller, execution_id: UUID) -> None:
         """Raise as for one that does not exist where the execution is another tenant's."""
-        if await self.executions.tenant_of(execution_id) != caller.tenant:
+        try:
+            tenant = await self.executions.tenant_of(execution_id)
+        except UnknownExecutionError:
+            tenant = None
+        if tenant != caller.tenant:  # in the same words: which ids exist is nobody else's business, nor where they lie
             raise UnknownExecutionError(f"no execution {execution_id} here")
 
     async def shielded(self, acting: Coroutine[Any, Any, T]) -> T:
@@ -70,9 +74,3 @@ class Desk:
 def shown(state: ExecutionState) -> ExecutionStatusResponse:
     """Return a state as it goes over the wire."""
     return ExecutionStatusResponse.model_validate(state.model_dump())
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what OpenAPI is told of refusals: those that every route has, and `statuses`."""
-    told = {"model": Problem, "content": {"application/problem+json": {}}}
-    return dict.fromkeys((401, 403, 404, 422, 429, 503, *statuses), told)

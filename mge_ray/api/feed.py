@@ -62,7 +62,7 @@ class _Channel:
         self._limits = limits
         self.listeners = 0
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
-        self._read_upto: int | None = None
+        self._read_upto = 0
         self._state: ExecutionState | None = None
         self._state_frame = b""
         self._version = 0
@@ -71,15 +71,16 @@ class _Channel:
 
     async def frames(self, after: int) -> AsyncIterator[bytes]:
         """Yield frames from the journal until they meet what is read for everybody, then that."""
-        after = max(0, after)
-        while len(batch := await self._executions.events(self._id, after=after, limit=BATCH)) == BATCH:
+        begun, after = after, max(0, after)
+        while batch := await self._executions.events(self._id, after=after, limit=BATCH):
             yield b"".join(map(_frame, batch))
             after = batch[-1].seq
-        if batch:
-            yield b"".join(map(_frame, batch))
-            after = batch[-1].seq
+            if len(batch) < BATCH:
+                break
+        # A client may name an event that is still to come; for everybody else reading begins at the first one then.
+        begin_at = after if after > begun or await self._has(after) else 0
         if self._task is None:
-            self._read_upto = after
+            self._read_upto = begin_at
             self._task = asyncio.create_task(self._read(), name=f"feed {self._id}")
         told = -1
         while True:
@@ -90,7 +91,9 @@ class _Channel:
             if missing or state_frame:
                 after = missing[-1][0] if missing else after
                 yield b"".join(frame for _, frame in missing) + state_frame
-            if self._state is not None and self._state.status.ended and after >= (self._read_upto or 0):
+            if missing and after < self._read_upto:
+                continue
+            if self._state is not None and self._state.status.ended:
                 yield b"event: end\ndata: {}\n\n"
                 return
             try:
@@ -98,9 +101,13 @@ class _Channel:
             except asyncio.TimeoutError:
                 yield b": alive\n\n"
 
+    async def _has(self, seq: int) -> bool:
+        found = await self._executions.events(self._id, after=seq - 1, limit=1) if seq else []
+        return bool(found) and found[0].seq == seq
+
     async def _since(self, after: int) -> list[tuple[int, bytes]]:
         """Return what this stream has not had; from the journal where it has fallen behind."""
-        if after >= (self._read_upto or 0):
+        if after >= self._read_upto:
             return []
         if self._recent and self._recent[0][0] <= after + 1:
             return [item for item in self._recent if item[0] > after]
@@ -121,7 +128,6 @@ class _Channel:
             raise
         except MgeRayError:  # it was pruned: nothing more will come
             return
-        assert self._read_upto is not None  # noqa: S101  # set before this task began
         before = self._read_upto
         while batch := await self._executions.events(self._id, after=self._read_upto, limit=BATCH):
             self._recent.extend((event.seq, _frame(event)) for event in batch)

@@ -11,12 +11,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from mge_ray.api.desk import MAX_PAGE, Desk, ExecutionId, problems
+from mge_ray.api.desk import MAX_PAGE, Desk, ExecutionId
+from mge_ray.api.document import problems
 from mge_ray.api.feed import EventFeed
 from mge_ray.api.limits import ServiceLimits
 from mge_ray.api.problems import ProblemError
 from mge_ray.api.schemas import EventsResponse
 from mge_ray.domain.access import Caller
+
+_BINARY = {"type": "string", "format": "binary"}
 
 
 def add_following(route: APIRouter, desk: Desk, limits: ServiceLimits, viewer: Any) -> None:  # noqa: ANN401
@@ -26,7 +29,7 @@ def add_following(route: APIRouter, desk: Desk, limits: ServiceLimits, viewer: A
     @route.get(
         "/{execution_id}/events",
         response_model=EventsResponse,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **problems()},
+        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **problems(400, 404)},
     )
     async def events(  # noqa: PLR0917  # FastAPI passes them by name
         request: Request,
@@ -58,7 +61,10 @@ def add_following(route: APIRouter, desk: Desk, limits: ServiceLimits, viewer: A
     @route.get(
         "/{execution_id}/output",
         response_class=Response,
-        responses={200: {"content": {"application/zip": {}}}, **problems()},
+        responses={
+            200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
+            **problems(404),
+        },
     )
     async def output(execution_id: ExecutionId, caller: Caller = viewer) -> Response:
         """Return the assembled project as a zip; while atoms are missing it says which in PARTIAL.md."""

@@ -6,9 +6,11 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from pydantic import StringConstraints
 
 from mge_ray.api.cursors import read_cursor, written_cursor
-from mge_ray.api.desk import MAX_PAGE, AtomIdPath, Desk, ExecutionId, problems, shown
+from mge_ray.api.desk import MAX_PAGE, AtomIdPath, Desk, ExecutionId, shown
+from mge_ray.api.document import problems
 from mge_ray.api.schemas import (
     AtomListResponse,
     AttemptsResponse,
@@ -22,6 +24,11 @@ from mge_ray.api.schemas import (
 )
 from mge_ray.domain.access import Caller
 from mge_ray.domain.state import AtomState
+
+SHOWING = problems(404)
+MAX_NAMED = 400
+"""Ids of atoms in one address, which Serve's proxy takes up to 64 KiB of."""
+ShortText = Annotated[str, StringConstraints(max_length=128)]
 
 
 def add_executions(route: APIRouter, desk: Desk, viewer: Any) -> None:  # noqa: ANN401
@@ -47,13 +54,13 @@ def add_executions(route: APIRouter, desk: Desk, viewer: Any) -> None:  # noqa: 
         del caller
         return ConcurrencyResponse(throttles=await executions.throttling())
 
-    @route.get("/{execution_id}", response_model=ExecutionStatusResponse, responses=problems())
+    @route.get("/{execution_id}", response_model=ExecutionStatusResponse, responses=SHOWING)
     async def status(execution_id: ExecutionId, caller: Caller = viewer) -> ExecutionStatusResponse:
         """How the execution stands."""
         await desk.own(caller, execution_id)
         return shown(await executions.state(execution_id))
 
-    @route.get("/{execution_id}/progress", response_model=ProgressResponse, responses=problems())
+    @route.get("/{execution_id}/progress", response_model=ProgressResponse, responses=SHOWING)
     async def progress(execution_id: ExecutionId, caller: Caller = viewer) -> ProgressResponse:
         """Return the execution and every wave of it."""
         await desk.own(caller, execution_id)
@@ -62,7 +69,7 @@ def add_executions(route: APIRouter, desk: Desk, viewer: Any) -> None:  # noqa: 
             execution=shown(state), waves=[WaveStatusResponse.model_validate(one.model_dump()) for one in waves]
         )
 
-    @route.get("/{execution_id}/waves/{wave_id}", response_model=WaveStatusResponse, responses=problems())
+    @route.get("/{execution_id}/waves/{wave_id}", response_model=WaveStatusResponse, responses=SHOWING)
     async def wave(
         execution_id: ExecutionId, wave_id: Annotated[int, Path(ge=1)], caller: Caller = viewer
     ) -> WaveStatusResponse:
@@ -71,7 +78,7 @@ def add_executions(route: APIRouter, desk: Desk, viewer: Any) -> None:  # noqa: 
         found = await executions.wave(execution_id, wave_id)
         return WaveStatusResponse.model_validate(found.model_dump())
 
-    @route.get("/{execution_id}/metrics", response_model=MetricsResponse, responses=problems())
+    @route.get("/{execution_id}/metrics", response_model=MetricsResponse, responses=SHOWING)
     async def metrics(execution_id: ExecutionId, caller: Caller = viewer) -> MetricsResponse:
         """Precision, cost, time and retries of one execution; Prometheus' own are at `/metrics`."""
         await desk.own(caller, execution_id)
@@ -102,26 +109,26 @@ def add_atoms(route: APIRouter, desk: Desk, viewer: Any) -> None:  # noqa: ANN40
     """Add the routes that show atoms, for a `viewer` (a FastAPI dependency)."""
     executions = desk.executions
 
-    @route.get("/{execution_id}/atoms", response_model=AtomListResponse, responses=problems())
+    @route.get("/{execution_id}/atoms", response_model=AtomListResponse, responses=SHOWING)
     async def atoms(
         execution_id: ExecutionId,
         after: Annotated[int, Query(ge=0, le=1 << 31)] = 0,
         limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
-        id: Annotated[list[str] | None, Query(max_length=MAX_PAGE)] = None,  # noqa: A002  # its name on the wire
+        id: Annotated[list[ShortText], Query(max_length=MAX_NAMED)] = [],  # noqa: A002, B006  # its name on the wire; unchanged
         caller: Caller = viewer,
     ) -> AtomListResponse:
         """Atoms in the plan's order, or just those whose `id` is given (repeat it)."""
         await desk.own(caller, execution_id)
-        rows, following = await executions.atom_rows(execution_id, ids=id, after=after, limit=limit)
+        rows, following = await executions.atom_rows(execution_id, ids=id or None, after=after, limit=limit)
         return AtomListResponse(atoms=rows, next_after=following)
 
-    @route.get("/{execution_id}/atoms/{atom_id:path}/attempts", response_model=AttemptsResponse, responses=problems())
+    @route.get("/{execution_id}/atoms/{atom_id:path}/attempts", response_model=AttemptsResponse, responses=SHOWING)
     async def attempts(execution_id: ExecutionId, atom_id: AtomIdPath, caller: Caller = viewer) -> AttemptsResponse:
         """Return an atom's attempts with prompt, code and verdict."""
         await desk.own(caller, execution_id)
         return AttemptsResponse(atom_id=atom_id, attempts=await executions.attempts(execution_id, atom_id))
 
-    @route.get("/{execution_id}/atoms/{atom_id:path}", response_model=AtomState, responses=problems())
+    @route.get("/{execution_id}/atoms/{atom_id:path}", response_model=AtomState, responses=SHOWING)
     async def atom(execution_id: ExecutionId, atom_id: AtomIdPath, caller: Caller = viewer) -> AtomState:
         """How one atom stands, with its code and what its last attempt was told."""
         await desk.own(caller, execution_id)

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from mge_ray.api.document import MEDIA_TYPE
 from mge_ray.api.schemas import Problem
 from mge_ray.domain.errors import (
     BudgetError,
@@ -24,11 +25,11 @@ from mge_ray.domain.errors import (
 from mge_ray.execution.ports import JournalUnavailableError, StaleEpochError
 from mge_ray.execution.requests import EditRefusedError
 
-MEDIA_TYPE = "application/problem+json"
 PROBLEMS = "https://mge-ray.invalid/problems/"
 """Names of problems, not addresses: nothing is fetched from there."""
 MAX_ERRORS = 20
 MAX_DETAIL_CHARS = 1_000
+AWAY = "the journal is away for the moment; nothing was changed; ask again in a few seconds"
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +44,7 @@ class ProblemError(MgeRayError):
 
 
 # The first class that fits decides.
-_STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
+STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (UnknownExecutionError, 404, "unknown"),
     (EditRefusedError, 400, "code-refused"),
     (StaleEpochError, 409, "changed-hands"),
@@ -63,9 +64,10 @@ def install(app: FastAPI, *, retry_after_s: int) -> None:
     async def expected(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, ProblemError):
             return problem(request, error.status, error.name, str(error), error.headers)
-        status, name = next((status, name) for kind, status, name in _STATUSES if isinstance(error, kind))
+        status, name = next((status, name) for kind, status, name in STATUSES if isinstance(error, kind))
         wait = {"Retry-After": str(retry_after_s)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-        return problem(request, status, name, str(error), wait)
+        detail = AWAY if isinstance(error, JournalUnavailableError) else str(error)  # its own words say where it lies
+        return problem(request, status, name, detail, wait)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101  # it is registered for that

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, computed_field
 
 from mge_ray.domain.atom import AtomId
 from mge_ray.domain.events import MOST_CONCURRENCY
@@ -48,17 +48,21 @@ EXAMPLE_START: dict[str, Any] = {
     "execution_plan": [{"wave_id": 1, "atom_ids": ["double"]}, {"wave_id": 2, "atom_ids": ["total"]}],
     "atoms": EXAMPLE_ATOMS,
     "files": {
+        "shop.py": (
+            "def double(amount: int) -> int:\n    raise NotImplementedError\n\n\n"
+            "def total(amounts: list[int]) -> int:\n    raise NotImplementedError\n"
+        ),
         "tests/test_shop.py": (
             "from shop import double, total\n\n\ndef test_double():\n    assert double(21) == 42\n\n\n"
             "def test_total():\n    assert total([1, 2]) == 6\n"
-        )
+        ),
     },
     "settings": {"budget_usd": 5.0, "max_concurrency": 10},
 }
 
 
 class Wire(BaseModel):
-    """What comes from outside: nothing unknown, nothing infinite."""
+    """What comes from outside: nothing unknown, nothing infinite; numbers and truth values as JSON writes them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -72,14 +76,14 @@ class StartSettings(Wire):
 
     model: ModelName | None = None
     escalation_model: ModelName | Annotated[str, StringConstraints(max_length=0)] | None = None
-    budget_usd: Annotated[float, Field(ge=0, le=1e9)] = DEFAULT_BUDGET_USD
-    atom_budget_usd: Annotated[float, Field(ge=0, le=1e9)] | None = None
-    max_concurrency: Annotated[int, Field(ge=1, le=MOST_CONCURRENCY)] = 100
-    priority: Annotated[int, Field(ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY)] = DEFAULT_PRIORITY
-    max_tokens: Annotated[int, Field(ge=64, le=64_000)] = 4_096
-    atom_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
-    call_timeout_s: Annotated[float, Field(gt=0, le=3_600)] = 120.0
-    reuse: bool = True
+    budget_usd: Annotated[float, Field(strict=True, ge=0, le=1e9)] = DEFAULT_BUDGET_USD
+    atom_budget_usd: Annotated[float, Field(strict=True, ge=0, le=1e9)] | None = None
+    max_concurrency: Annotated[int, Field(strict=True, ge=1, le=MOST_CONCURRENCY)] = 100
+    priority: Annotated[int, Field(strict=True, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY)] = DEFAULT_PRIORITY
+    max_tokens: Annotated[int, Field(strict=True, ge=64, le=64_000)] = 4_096
+    atom_timeout_s: Annotated[float, Field(strict=True, gt=0, le=86_400)] = 300.0
+    call_timeout_s: Annotated[float, Field(strict=True, gt=0, le=3_600)] = 120.0
+    reuse: StrictBool = True
 
 
 class StartExecutionRequest(Wire):
@@ -114,7 +118,7 @@ class PauseRequest(Wire):
     """With `now`, what is in flight is given up and counted as unknown spend; else it finishes and is kept."""
 
     reason: Reason = "requested"
-    now: bool = False
+    now: StrictBool = False
 
 
 class CancelRequest(Wire):
@@ -132,14 +136,14 @@ class RetryRequest(Wire):
 class BudgetRequest(Wire):
     """Another hard limit in US dollars, and why; both are audited."""
 
-    limit_usd: Annotated[float, Field(ge=0, le=1e9)]
+    limit_usd: Annotated[float, Field(strict=True, ge=0, le=1e9)]
     reason: Reason
 
 
 class ConcurrencyRequest(Wire):
     """Another bound for calls in flight."""
 
-    limit: Annotated[int, Field(ge=1, le=MOST_CONCURRENCY)]
+    limit: Annotated[int, Field(strict=True, ge=1, le=MOST_CONCURRENCY)]
 
 
 class EditRequest(Wire):
@@ -152,7 +156,7 @@ class ApproveRequest(Wire):
     """That a person has looked at the code; with `despite_failures`, that a failed atom's is to be used."""
 
     note: Annotated[str, StringConstraints(max_length=2_000)] = ""
-    despite_failures: bool = False
+    despite_failures: StrictBool = False
 
 
 class ExecutionStatusResponse(ExecutionState):

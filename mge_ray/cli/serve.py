@@ -152,7 +152,9 @@ def _serve(
             update={"engine": service.engine.model_copy(update={"sandbox_level": level.value})}
         )
         engine = run_service(service, host=host, port=port, replicas=replicas)
-        provider = "simulated Messages server" if service.engine.simulated else "the real provider"
+        provider = "the real provider"
+        if service.engine.simulated:
+            provider = f"simulated Messages server; its books are at {service.engine.base_url}/stats"
         shown = f"[{host}]" if ":" in host else host
         lines = [
             f"serving    http://{shown}:{port}/  (page), /docs (API), /metrics; Ctrl-C to stop",

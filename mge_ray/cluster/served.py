@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from mge_ray.adapters.ruff_format import format_project
 from mge_ray.api.ports import Executions, ListedExecution, Project
 from mge_ray.api.schemas import StartSettings
 from mge_ray.cluster.concurrency_controller import Handle
-from mge_ray.domain.errors import EngineUnavailableError, MgeRayError, UnknownExecutionError
+from mge_ray.domain.errors import EngineUnavailableError, MgeRayError, StateConflictError, UnknownExecutionError
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.progress import atom_state, wave_state
@@ -67,7 +68,12 @@ class ServedExecutions(Executions):
     async def start(self, plan: Masterplan, choices: StartSettings, *, tenant: str, execution_id: UUID) -> UUID:
         """Start executing a plan; the same id gives the same execution."""
         settings = execution_settings(self._config, choices, tenant)
-        started: UUID = await self._call("start", plan, settings, execution_id)
+        with suppress(UnknownExecutionError):
+            return (await self._stored(execution_id)).execution_id
+        try:
+            started: UUID = await self._call("start", plan, settings, execution_id)
+        except StateConflictError:  # the same start came first, through another replica
+            return (await self._stored(execution_id)).execution_id
         return started
 
     async def tenant_of(self, execution_id: UUID) -> str:
@@ -91,7 +97,9 @@ class ServedExecutions(Executions):
         try:
             state: ExecutionState = await self._call("state", execution_id)
         except UnknownExecutionError:
-            state = (await self._stored(execution_id)).state
+            return (await self._stored(execution_id)).state
+        if state.status.ended:  # told once it is journalled: whoever follows the events has the last one by then
+            state = state.model_copy(update={"status": (await self._stored(execution_id)).status})
         return state
 
     async def waves(self, execution_id: UUID) -> list[WaveState]:
