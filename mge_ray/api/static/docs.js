@@ -126,11 +126,11 @@ async function show() {
       groups.set(tag, [...(groups.get(tag) || []), operation(path, verb, said, api)]);
     }
   }
-  main.append(h("h1", {}, api.info.title), h("p", { class: "note" }, `Version ${api.info.version}`), api.info.description.split("\n\n").map((text) => h("p", {}, text)),
+  main.append(h("div", {}, h("h1", {}, api.info.title), h("p", { class: "note" }, `Version ${api.info.version}`), api.info.description.split("\n\n").map((text) => h("p", {}, text)),
     h("section", { "aria-labelledby": "commands" }, h("h2", { id: "commands" }, "In the commands below"),
       asksForToken ? [h("p", {}, "A token that may do it, in the shell's environment:"), copied(() => "read -rs TOKEN && export TOKEN")] : h("p", {}, "This service asks for no token."), inputs(api)),
     [...groups].map(([tag, operations]) => h("section", { "aria-labelledby": `tag-${tag}` }, h("h2", { id: `tag-${tag}` }, tag[0].toUpperCase() + tag.slice(1)), operations)),
-    h("section", { "aria-labelledby": "schemas" }, h("h2", { id: "schemas" }, "Schemas"), schemas(api)));
+    h("section", { "aria-labelledby": "schemas" }, h("h2", { id: "schemas" }, "Schemas"), schemas(api))));
 }
 
 show().catch((error) => main.append(h("p", { class: "bad", role: "alert" }, `The description cannot be read: ${error.message}`)));

@@ -136,7 +136,7 @@ function showThrottles(list, live, throttles) {
     one.paused_s > 0 && `all wait for ${time(one.paused_s)}`,
     one.requests_per_minute && `the provider allows ${number(one.requests_per_minute)} requests a minute`,
   ].filter(Boolean).join("; "));
-  if (live.times.limit) lines.unshift(`this execution: ${number(live.state?.atoms_in_flight ?? 0)} atoms in flight, at most ${number(live.times.limit)} calls`);
+  if (live.times.limit) lines.unshift(`this execution: at most ${number(live.times.limit)} calls`);
   if (!throttles.length) lines.push("No model is being called now.");
   if (list.textContent !== lines.join("")) list.replaceChildren(...lines.map((line) => h("li", {}, line)));
 }

@@ -5,7 +5,7 @@ import { IN_FLIGHT } from "./live.js";
 
 const DRAW_EVERY_MS = 500;
 const SHOWN = 40;
-const LANE = 20;
+const LANE = 22;
 const BIN = 3;
 const KINDS = ["passed", "rejected", "lost"];
 
@@ -41,7 +41,7 @@ export function waveTable(live, signal) {
     [["b-good", "succeeded, passed"], ["b-busy", "in flight"], ["b-bad", "failed, call lost"], ["b-warn", "blocked, rejected"]].map(([name, text]) => h("li", {}, h("i", { class: `swatch ${name}` }), text)));
   const table = h("table", { class: "waves" },
     h("caption", { class: "unseen" }, "Waves in their order"),
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Wave"), h("th", { scope: "col" }, "Succeeded"),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "number" }, "Wave"), h("th", { scope: "col" }, "Succeeded"),
       ["Failed", "Blocked", "In flight"].map((name) => h("th", { scope: "col", class: "number" }, name)),
       ["Attempts", "Cost"].map((name) => h("th", { scope: "col", class: "number wide" }, name)), corner)),
     body);
@@ -90,8 +90,8 @@ function row(id) {
     if (key !== shown) {
       shown = key;
       node.classList.toggle("current", live.state.current_wave === id && live.state.status === "running");
-      done.replaceChildren(bar([["b-good", wave.succeeded], ["b-bad", wave.failed], ["b-warn", wave.blocked], ["b-busy", wave.flying]], wave.total),
-        h("span", { class: "sub" }, `${number(wave.succeeded)} of ${number(wave.total)}`));
+      done.replaceChildren(h("div", { class: "beside" }, bar([["b-good", wave.succeeded], ["b-bad", wave.failed], ["b-warn", wave.blocked], ["b-busy", wave.flying]], wave.total),
+        h("span", {}, `${number(wave.succeeded)} of ${number(wave.total)}`)));
       const figure = (cell_, count, kind) => cell_.replaceChildren(h("span", { class: count ? kind : "muted" }, number(count)));
       figure(failed, wave.failed, "bad");
       figure(blocked, wave.blocked, "warn");
@@ -119,7 +119,7 @@ function laneOf(wave, stops, span, width) {
     bins.get(bin).all += 1;
   }
   const most = Math.max(1, ...[...bins.values()].map((bin) => bin.all));
-  const unit = Math.min(5, (LANE - 3) / most);
+  const unit = Math.min(6, (LANE - 3) / most);
   const paths = { passed: "", rejected: "", lost: "" };
   for (const [at, bin] of bins) {
     let y = LANE - 3;
@@ -135,8 +135,8 @@ function laneOf(wave, stops, span, width) {
 
 function drawAxis(axis, span, width) {
   const seconds = span.to - span.from;
-  const power = 10 ** Math.floor(Math.log10(seconds / 4));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= seconds / 4);
+  const power = 10 ** Math.floor(Math.log10(seconds / 5));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= seconds / 5);
   axis.replaceChildren();
   axis.setAttribute("viewBox", `0 0 ${width} 14`);
   axis.setAttribute("width", width);
