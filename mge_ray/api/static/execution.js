@@ -40,6 +40,7 @@ export function showExecution({ node, signal, live, title }) {
   on("state", ({ detail }) => { showState(detail.before); waves.draw(); });
   on("rows", ({ detail }) => { atoms.change(detail); waves.draw(); });
   on("event", waves.draw);
+  on("limit", head.show);
   on("failed", () => { loading.hidden = true; });
   if (live.state) showState(null);
   if (live.loaded) { atoms.change(new Set(live.rows.keys())); waves.draw(); }

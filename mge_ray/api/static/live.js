@@ -59,7 +59,7 @@ export class Live extends EventTarget {
   async loadEvents(signal) {
     for (;;) {
       const page = await get(`/${this.id}/events?after=${this.seen}&limit=${EVENT_PAGE}`, signal);
-      for (const event of page.events) this.times.add(event);
+      for (const event of page.events) this.time(event);
       this.seen = page.next_after;
       if (page.events.length < EVENT_PAGE) return;
     }
@@ -89,10 +89,16 @@ export class Live extends EventTarget {
     this.changedAll();
   }
 
+  time(event) {
+    const before = this.times.limit;
+    this.times.add(event);
+    if (this.times.limit !== before) this.say("limit");
+  }
+
   happened(event) {
     if (event.seq <= this.seen) return;
     this.seen = event.seq;
-    this.times.add(event);
+    this.time(event);
     if (event.atom_id) this.changed.add(event.atom_id);
     else this.changedAll();
     this.refresh();
