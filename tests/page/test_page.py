@@ -90,7 +90,8 @@ def test_a_failed_atom_shows_its_assertion_and_what_its_attempts_changed(look, f
     page.get_by_role("link", name="broken_total").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("broken_total")
     why = page.get_by_role("region", name="Why it failed")
-    expect(why).to_contain_text("assert units.broken_total([3, -1, 4]) == 7")
+    expect(why).to_contain_text(re.compile(r"test_broken_total: AssertionError: assert -?\d+ == 7"))
+    expect(why).to_contain_text("([3, -1, 4])")
     tabs = page.get_by_role("tab")
     expect(tabs).to_have_count(4)
     changed = 0
@@ -117,10 +118,10 @@ def test_what_a_failed_atom_blocks_says_so_and_is_opened_by_a_retry(look, servic
     expect(page.locator(".standing .status")).to_have_text("blocked")
     page.get_by_role("link", name="broken_total").click()
     page.get_by_role("button", name="Write it by hand …").click()
-    page.get_by_label("Code").fill("def broken_total(amounts: list[int]) -> int:\n    return 0")
+    page.get_by_role("textbox", name="Code").fill("def broken_total(amounts: list[int]) -> int:\n    return 0")
     page.get_by_role("button", name="Check and use it").click()
     expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("assert", timeout=END_MS)
-    page.get_by_label("Code").fill(
+    page.get_by_role("textbox", name="Code").fill(
         "def broken_total(amounts: list[int]) -> int:\n    return sum(one for one in amounts if one > 0)"
     )
     page.get_by_role("button", name="Check and use it").click()
@@ -131,10 +132,8 @@ def test_what_a_failed_atom_blocks_says_so_and_is_opened_by_a_retry(look, servic
 
 
 def test_a_refusal_is_said_in_words(look, service):
-    execution_id = service.start(units("refused", 1))
-    service.ended(execution_id)
     page = look("#/00000000-0000-0000-0000-00000000ffff")
-    expect(page.get_by_role("status").first).to_contain_text("no execution 00000000")
+    expect(page.get_by_role("status").first).to_contain_text("no execution")
     page.complaints.clear()  # the browser itself reports the 404
 
 
@@ -207,8 +206,8 @@ def test_it_is_readable_in_both_schemes_and_fits_a_narrow_screen(look, failed, s
 
 def test_commands_of_the_api_page_work_when_they_are_pasted(look, service, failed, tmp_path):
     page = look(path="/docs")
-    page.get_by_label("Execution").fill(failed)
-    page.get_by_label("Atom").fill("broken_total")
+    page.get_by_role("textbox", name="Execution").fill(failed)
+    page.get_by_role("textbox", name="Atom").fill("broken_total")
     commands = [text for text in page.locator("pre").all_inner_texts() if text.startswith("curl")]
     assert len(commands) > 20
     reading = [text for text in commands if "-X" not in text]

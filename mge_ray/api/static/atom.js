@@ -10,6 +10,7 @@ import { notice, tell } from "./tell.js";
 
 const LOOK_EVERY_MS = 500;
 const CONTEXT = 3;
+const FAILING = new Set(["critical", "error"]);
 
 export function showAtom({ node, signal, live, atom, title }) {
   const head = h("div", {}, h("h1", { class: "mono" }, atom));
@@ -46,7 +47,7 @@ export function showAtom({ node, signal, live, atom, title }) {
     const last = attempts.at(-1);
     body.replaceChildren(
       section("facts", "Where it stands", facts(state, row), !attempts.length && state.code && code(state.code, [])),
-      last && !last.passed && state.status === "failed" ? section("why", "Why it failed", issues(last)) : "",
+      last && !last.passed && state.status === "failed" ? section("why", "Why it failed", why(last)) : "",
       attempts.length ? section("attempts", "Attempts", tabs(attempts, chosen)) : "");
     if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
   }
@@ -126,7 +127,7 @@ function attemptOf(one, previous) {
   const how = one.temperature !== null ? `temperature ${one.temperature}` : one.effort !== null ? `${one.effort} effort` : null;
   const asked = one.by ? [`written by ${one.by}`] : [one.model, how, dollars(one.cost_usd), `call ${time(one.latency_s)}`];
   const facts = [...asked, `check ${time(one.check_s)}`, one.tests_run ? plural(one.tests_run, "test") : null, one.stop_reason === "end_turn" ? null : `stopped: ${words(one.stop_reason)}`];
-  const lines = one.issues.filter((issue) => issue.line && ["critical", "error"].includes(issue.severity)).map((issue) => issue.line);
+  const lines = one.issues.filter((issue) => issue.line && FAILING.has(issue.severity)).map((issue) => issue.line);
   const hasDiff = previous && previous.code !== null && one.code !== null;
   return [
     h("p", {}, one.passed ? h("span", { class: "good" }, "Accepted") : h("span", { class: "warn" }, `Rejected at ${words(one.failed_level || "its check")}`), h("span", { class: "note" }, ` · ${facts.filter(Boolean).join(" · ")}`)),
@@ -152,9 +153,18 @@ function promptOf(one) {
     h("h3", {}, "Request"), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": "Request" }, one.prompt));
 }
 
+// The first thing that failed the last attempt; the rest stands with the attempt.
+function why(last) {
+  const failing = last.issues.filter((issue) => FAILING.has(issue.severity));
+  const first = failing.length ? failing[0] : last.issues[0];
+  const more = failing.length - 1;
+  return [first ? issues({ issues: [first] }) : h("p", {}, `Rejected at ${words(last.failed_level || "its check")}.`),
+    more > 0 ? h("p", { class: "note" }, `and ${plural(more, "more failure")}, with the attempt below`) : ""];
+}
+
 function issues(one) {
-  const place = (issue) => [issue.severity === "error" || issue.severity === "critical" ? null : issue.severity, words(issue.level), issue.rule, issue.line && `line ${issue.line}`].filter(Boolean).join(", ");
-  return h("ul", { class: "errors" }, one.issues.map((issue) => h("li", {}, h("span", { class: "note" }, place(issue)), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": "Message" }, issue.message))));
+  const place = (issue) => [FAILING.has(issue.severity) ? null : issue.severity, words(issue.level), issue.rule, issue.line && `line ${issue.line}`].filter(Boolean).join(", ");
+  return h("ul", { class: "errors" }, one.issues.map((issue, at) => h("li", {}, (!at || place(issue) !== place(one.issues[at - 1])) && h("span", { class: "note" }, place(issue)), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": "Message" }, issue.message))));
 }
 
 function code(text, marked) {

@@ -1,7 +1,10 @@
-// The table of atoms: filtered and sorted here, a hundred rows at a time, and only rows that changed are drawn again.
+// The table of atoms: filtered and sorted here, drawn a hundred rows at a time, and only rows that changed again.
+//
+// Pages, for a table of 2,000 rows takes a browser a second to lay out, and it would do so at every change.
 
 import { button, dollars, h, number, plural, put, status, throttled, time } from "./dom.js";
 import { IN_FLIGHT } from "./live.js";
+import { tell } from "./tell.js";
 
 const ROWS = 100;
 const CHOOSE_EVERY_MS = 500;
@@ -28,32 +31,44 @@ const COLUMNS = [
 export const atomLink = (executionId, atomId) => `#/${executionId}/atom/${encodeURIComponent(atomId)}`;
 
 export function atomTable(live, signal) {
-  const view = (live.view ||= { filter: "all", text: "", column: -1, down: false, shown: ROWS, last: null });
+  const view = (live.view ||= { filter: "all", text: "", column: -1, down: false, from: 0, last: null });
   const made = new Map(); // atom -> its row in the table, kept while it is the same
   const body = h("tbody", {});
-  const count = h("span", { class: "note", role: "status" });
-  const more = button("", () => {
-    const from = view.shown;
-    view.shown += ROWS;
-    choose();
-    body.children[from]?.querySelector("a").focus();
-  }, { class: "more", hidden: true });
+  const count = h("span", { class: "note" });
+  const place = h("span", {});
+  const earlier = button(`Previous ${ROWS}`, () => turn(-ROWS));
+  const later = button(`Next ${ROWS}`, () => turn(ROWS));
+  const pages = h("nav", { "aria-label": "Pages of atoms", class: "pages", hidden: true }, earlier, later, place);
   const input = h("input", { type: "search", placeholder: "Filter by id, name, file or cause", "aria-label": "Filter atoms by id, name, file or cause", oninput: typed });
   input.value = view.text;
-  const chips = FILTERS.map(([name, text]) => button(text, () => { view.filter = name; view.shown = ROWS; choose(); }, { class: "chip", "data-name": name }));
+  const chips = FILTERS.map(([name, text]) => button(text, () => { view.filter = name; view.from = 0; chosenByHand(); }, { class: "chip", "data-name": name }));
   const heads = COLUMNS.map(([name, kind], index) => h("th", { scope: "col", class: kind }, button(name, () => sortBy(index))));
   const chooseSoon = throttled(CHOOSE_EVERY_MS, () => { if (!signal.aborted) choose(); });
   let typing = null;
   signal.addEventListener("abort", () => { clearTimeout(typing); chooseSoon.cancel(); });
 
+  function chosenByHand() {
+    choose();
+    tell(count.textContent, true);
+  }
+
   function typed() {
     clearTimeout(typing);
-    typing = setTimeout(() => { view.text = input.value; view.shown = ROWS; choose(); }, TYPED_MS);
+    typing = setTimeout(() => { view.text = input.value; view.from = 0; chosenByHand(); }, TYPED_MS);
+  }
+
+  function turn(by) {
+    view.from += by;
+    choose();
+    tell(place.textContent, true);
+    if (document.activeElement.hidden || document.activeElement === document.body) (by > 0 ? earlier : later).focus();
+    node.scrollIntoView({ block: "start" });
   }
 
   function sortBy(index) {
     view.down = view.column === index ? !view.down : false;
     view.column = index;
+    view.from = 0;
     choose();
   }
 
@@ -71,14 +86,16 @@ export function atomTable(live, signal) {
 
   function choose() {
     const rows = chosen();
-    const nodes = rows.slice(0, view.shown).map((row) => {
+    while (view.from > 0 && view.from >= rows.length) view.from -= ROWS;
+    const nodes = rows.slice(view.from, view.from + ROWS).map((row) => {
       if (!made.has(row.atom_id)) made.set(row.atom_id, draw(live, row));
       return made.get(row.atom_id);
     });
     arrange(body, nodes);
-    const left = rows.length - nodes.length;
-    more.hidden = left === 0;
-    more.textContent = `Show ${number(Math.min(ROWS, left))} more of ${number(left)}`;
+    pages.hidden = rows.length <= ROWS;
+    earlier.hidden = view.from === 0;
+    later.hidden = view.from + ROWS >= rows.length;
+    put(place, `${number(view.from + 1)} to ${number(view.from + nodes.length)} of ${number(rows.length)}`);
     put(count, rows.length === live.rows.size ? plural(rows.length, "atom") : `${number(rows.length)} of ${plural(live.rows.size, "atom")}`);
     FILTERS.forEach(([name, text, keep], index) => {
       const many = [...live.rows.values()].filter(keep).length;
@@ -114,7 +131,7 @@ export function atomTable(live, signal) {
 
   const table = h("table", { class: "atoms" }, h("caption", { class: "unseen" }, "Atoms; headers sort"), h("thead", {}, h("tr", {}, heads)), body);
   const node = h("div", {}, h("div", { class: "tools" }, input, h("div", { class: "chips", role: "group", "aria-label": "Filter by state" }, chips), count),
-    h("div", { class: "scroll" }, table), more);
+    h("div", { class: "scroll" }, table), pages);
   return { node, change, lastVisited };
 }
 

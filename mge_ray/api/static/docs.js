@@ -1,7 +1,7 @@
 // The API's page: what /openapi.json says, with a command for each operation that works when it is pasted into a shell.
 
 import { asksForToken, token } from "./api.js";
-import { button, h, put } from "./dom.js";
+import { button, h, put, ticked } from "./dom.js";
 
 const main = document.getElementById("main");
 const HERE = location.origin;
@@ -84,17 +84,17 @@ function operation(path, verb, said, api) {
   const answer = good?.[1].content?.["application/json"]?.schema;
   return h("article", {},
     h("h3", {}, h("span", { class: "verb" }, verb.toUpperCase()), path),
-    h("p", {}, (said.description || said.summary || "").trim()),
+    h("p", {}, ticked((said.description || said.summary || "").trim())),
     copied(() => command(path, verb, example)),
     h("details", {}, h("summary", {}, "Parameters, body and answers"),
       parameters(said.parameters || [], api),
-      schema ? [h("h4", {}, `Body: ${typeOf(schema, api)}`), h("p", {}, resolved(schema, api).description || ""), fields(schema, api)] : "",
-      answer ? [h("h4", {}, `Answer: ${good[0]} ${typeOf(answer, api)}`), h("p", {}, resolved(answer, api).description || ""), fields(answer, api)] : h("h4", {}, `Answer: ${good?.[0] ?? ""} ${Object.keys(good?.[1].content || {}).join(", ")}`),
+      schema ? [h("h4", {}, `Body: ${typeOf(schema, api)}`), h("p", {}, ticked(resolved(schema, api).description || "")), fields(schema, api)] : "",
+      answer ? [h("h4", {}, `Answer: ${good[0]} ${typeOf(answer, api)}`), h("p", {}, ticked(resolved(answer, api).description || "")), fields(answer, api)] : h("h4", {}, `Answer: ${good?.[0] ?? ""} ${Object.keys(good?.[1].content || {}).join(", ")}`),
       h("p", { class: "note" }, `Refusals: ${answers.map(([status]) => status).filter((status) => !status.startsWith("2")).join(", ")}`)));
 }
 
 function schemas(api) {
-  return Object.entries(api.components?.schemas || {}).map(([name, schema]) => h("details", {}, h("summary", {}, name), h("p", {}, schema.description || ""), fields(schema, api)));
+  return Object.entries(api.components?.schemas || {}).map(([name, schema]) => h("details", {}, h("summary", {}, name), h("p", {}, ticked(schema.description || "")), fields(schema, api)));
 }
 
 function inputs(api) {
@@ -126,7 +126,7 @@ async function show() {
       groups.set(tag, [...(groups.get(tag) || []), operation(path, verb, said, api)]);
     }
   }
-  main.append(h("div", {}, h("h1", {}, api.info.title), h("p", { class: "note" }, `Version ${api.info.version}`), api.info.description.split("\n\n").map((text) => h("p", {}, text)),
+  main.append(h("div", {}, h("h1", {}, api.info.title), h("p", { class: "note" }, `Version ${api.info.version}`), api.info.description.split("\n\n").map((text) => h("p", {}, ticked(text))),
     h("section", { "aria-labelledby": "commands" }, h("h2", { id: "commands" }, "In the commands below"),
       asksForToken ? [h("p", {}, "A token that may do it, in the shell's environment:"), copied(() => "read -rs TOKEN && export TOKEN")] : h("p", {}, "This service asks for no token."), inputs(api)),
     [...groups].map(([tag, operations]) => h("section", { "aria-labelledby": `tag-${tag}` }, h("h2", { id: `tag-${tag}` }, tag[0].toUpperCase() + tag.slice(1)), operations)),

@@ -18,6 +18,9 @@ export function put(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+// What stands between backticks becomes code.
+export const ticked = (text) => text.split("`").map((part, at) => (at % 2 ? h("code", {}, part) : part));
+
 export function button(text, onclick, attributes) {
   return h("button", { type: "button", ...attributes, onclick }, text);
 }

@@ -41,7 +41,11 @@ export function showExecution({ node, signal, live, title }) {
   on("rows", ({ detail }) => { atoms.change(detail); waves.draw(); });
   on("event", waves.draw);
   on("limit", head.show);
-  on("failed", () => { loading.hidden = true; });
+  on("failed", () => {
+    if (live.state || !loading.isConnected) return;
+    title("Nothing here");
+    loading.replaceWith(h("h1", {}, "Nothing here"), h("p", {}, h("a", { href: "#/" }, "All executions")));
+  });
   if (live.state) showState(null);
   if (live.loaded) { atoms.change(new Set(live.rows.keys())); waves.draw(); }
 
