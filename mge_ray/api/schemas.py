@@ -138,7 +138,9 @@ class RetryRequest(Wire):
 class BudgetRequest(Wire):
     """Another hard limit in US dollars, and why; both are audited."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"limit_usd": 10.0, "reason": "more atoms than planned"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"limit_usd": 10.0, "reason": "more atoms than planned"}]}
+    )
 
     limit_usd: Annotated[float, Field(ge=0, le=1e9)]
     reason: Reason
@@ -155,7 +157,9 @@ class ConcurrencyRequest(Wire):
 class EditRequest(Wire):
     """Code written by hand; it is checked like any other."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"code": "def double(amount: int) -> int:\n    return 2 * amount\n"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"code": "def double(amount: int) -> int:\n    return 2 * amount\n"}]}
+    )
 
     code: Annotated[str, StringConstraints(min_length=1, max_length=MAX_CODE_CHARS)]
 

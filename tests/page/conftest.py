@@ -10,14 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.page.plans import ANSWERS, WRONG_ANSWERS
 
@@ -54,14 +54,6 @@ class Service:
                 return state
             time.sleep(0.2)
         raise AssertionError(f"{execution_id} did not end in {PATIENCE_S:.0f} s")
-
-
-@dataclass
-class Look:
-    """A tab, and what its page complained about or asked others for."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="session")
@@ -122,30 +114,38 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
 
 
 @pytest.fixture
-def look(browser, service) -> Iterator[Any]:
-    """Open a tab on an address of the page, with the token unless told otherwise; complaints fail the test."""
-    looks: list[Look] = []
+def look(browser, service) -> Iterator[Callable[..., Page]]:
+    """Open a tab on an address of the page, with the token unless told otherwise.
 
-    def open_tab(fragment: str = "", *, path: str = "/", token: bool = True, **options: Any) -> Page:
+    What a page complains about or asks other origins for fails the test; but the browser itself reports each refused
+    request as an error, so a test says which status it has `refused`.
+    """
+    pages: list[Page] = []
+    complaints: list[str] = []
+
+    def open_tab(fragment: str = "", *, path: str = "/", token: bool = True, refused: int = 0, **options: Any) -> Page:
         context = browser.new_context(**options)
         context.set_default_timeout(20_000)
         if token:
             context.add_init_script(f"sessionStorage.setItem('mge_ray.token', {json.dumps(service.token)})")
-        one = Look(context.new_page())
-        looks.append(one)
-        one.page.on("console", lambda said: one.complaints.append(said.text) if said.type == "error" else None)
-        one.page.on("pageerror", lambda error: one.complaints.append(str(error)))
-        one.page.on(
-            "request",
-            lambda asked: (
-                None if asked.url.startswith((service.url, "blob:", "data:")) else one.complaints.append(asked.url)
-            ),
-        )
-        one.page.goto(f"{service.url}{path}{fragment}")
-        one.page.complaints = one.complaints
-        return one.page
+
+        def said(message: ConsoleMessage) -> None:
+            if message.type in {"error", "warning"} and f"status of {refused} " not in message.text:
+                complaints.append(message.text)
+
+        def asked(request: Request) -> None:
+            if not request.url.startswith((service.url, "blob:")):
+                complaints.append(f"asked for {request.url}")
+
+        page = context.new_page()
+        page.on("console", said)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", asked)
+        page.goto(f"{service.url}{path}{fragment}")
+        pages.append(page)
+        return page
 
     yield open_tab
-    for one in looks:
-        one.page.context.close()
-    assert [told for one in looks for told in one.complaints] == []
+    for page in pages:
+        page.context.close()
+    assert complaints == []

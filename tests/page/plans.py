@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-ROUNDED = '''def broken_total(amounts: list[int]) -> int:
+TOTAL = '''def broken_total(amounts: list[int]) -> int:
     """Return the sum of every amount that is above zero."""
     total = 0
     for amount in amounts:
@@ -14,9 +14,9 @@ ROUNDED = '''def broken_total(amounts: list[int]) -> int:
 '''
 ANSWERS = {
     **{f"unit{n}": f"def unit{n}(value: int) -> int:\n    return value + {n}\n" for n in range(40)},
-    "broken_total": ROUNDED.format(spoiled=" + 1"),
+    "broken_total": TOTAL.format(spoiled=" + 1"),
 }
-WRONG_ANSWERS = {"broken_total": [ROUNDED.format(spoiled=f" - {n}") for n in (2, 3, 4, 5, 6)]}
+WRONG_ANSWERS = {"broken_total": [TOTAL.format(spoiled=f" - {n}") for n in (2, 3, 4, 5, 6)]}
 
 
 def units(name: str, count: int, *, waves: int = 1, broken: bool = False, **settings: Any) -> dict[str, Any]:

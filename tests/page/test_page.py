@@ -111,10 +111,10 @@ def test_a_failed_atom_shows_its_assertion_and_what_its_attempts_changed(look, f
     expect(page.get_by_role("link", name="broken_total")).to_be_focused()
 
 
-def test_what_a_failed_atom_blocks_says_so_and_is_opened_by_a_retry(look, service):
+def test_code_written_by_hand_opens_what_a_failed_atom_blocked(look, service):
     execution_id = service.start(units("retried", 2, broken=True))
     service.ended(execution_id)
-    page = look(f"#/{execution_id}/atom/unit39")
+    page = look(f"#/{execution_id}/atom/unit39", refused=400)
     expect(page.locator(".standing .status")).to_have_text("blocked")
     page.get_by_role("link", name="broken_total").click()
     page.get_by_role("button", name="Write it by hand …").click()
@@ -132,19 +132,17 @@ def test_what_a_failed_atom_blocks_says_so_and_is_opened_by_a_retry(look, servic
 
 
 def test_a_refusal_is_said_in_words(look, service):
-    page = look("#/00000000-0000-0000-0000-00000000ffff")
+    page = look("#/00000000-0000-0000-0000-00000000ffff", refused=404)
     expect(page.get_by_role("status").first).to_contain_text("no execution")
-    page.complaints.clear()  # the browser itself reports the 404
 
 
 def test_a_wrong_token_is_refused_and_a_right_one_lets_in(look, service, failed):
-    page = look(token=False)
+    page = look(token=False, refused=401)
     expect(page.get_by_label("Token")).to_be_focused()
     page.keyboard.type("wrong")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("unknown, revoked or expired")
     assert page.evaluate("sessionStorage.length") == 0
-    page.complaints.clear()  # the browser itself reports the 401
     page.get_by_label("Token").fill(service.token)
     page.keyboard.press("Enter")
     expect(page.get_by_role("link", name="fails").first).to_be_visible()
@@ -177,17 +175,26 @@ def tab_to(page, href):
 
 
 CONTRAST = """() => {
-  const level = (colour) => { const [r, g, b] = colour.match(/[\\d.]+/g).map((one) => one / 255)
-    .map((one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const behind = (node) => { for (let at = node; at; at = at.parentElement) { const colour = getComputedStyle(at).backgroundColor;
-    if (!/, 0\\)$|transparent/.test(colour)) return colour; } return 'rgb(255, 255, 255)'; };
-  const found = [];
+  const bent = (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  const level = (colour) => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).map((part) => bent(part / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (!/, 0\\)$|transparent/.test(colour)) return colour;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  const written = (node) => [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim());
+  const pale = [];
   for (const node of document.querySelectorAll('body *')) {
-    if (!node.checkVisibility() || ![...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim())) continue;
+    if (!node.checkVisibility() || !written(node)) continue;
     const [a, b] = [level(getComputedStyle(node).color), level(behind(node))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) found.push(`${node.tagName} ${node.className} ${node.textContent.slice(0, 30)}`);
+    if ((a + 0.05) / (b + 0.05) < 4.5) pale.push(`${node.tagName} ${node.className} ${node.textContent.slice(0, 30)}`);
   }
-  return found; }"""
+  return pale; }"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
