@@ -40,7 +40,7 @@ $(READY): requirements/dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# bubblewrap and PostgreSQL, where Debian's packages may be installed; elsewhere the tests that need them say so.
+# bubblewrap, PostgreSQL and Chromium, where Debian's packages may be installed; elsewhere tests that need them say so.
 system-packages:
 	@tools/system-packages
 

@@ -43,7 +43,9 @@ def create_app(
 ) -> FastAPI:
     """Return the app. Without `tokens` whoever reaches it may do everything: only for loopback."""
     limits = limits or ServiceLimits()
-    app = FastAPI(title="mge_ray execution API", version=version, description=DESCRIPTION, redoc_url=None)
+    app = FastAPI(
+        title="mge_ray execution API", version=version, description=DESCRIPTION, docs_url=None, redoc_url=None
+    )  # FastAPI's own pages load their script from elsewhere; ours is in `page`
     authentication = Authentication(tokens, limits)
     install(app, retry_after_s=limits.retry_after_s)
     viewer, operator, admin = (Depends(needs(authentication, role)) for role in Role)

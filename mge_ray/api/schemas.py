@@ -117,6 +117,8 @@ class StartExecutionResponse(BaseModel):
 class PauseRequest(Wire):
     """With `now`, what is in flight is given up and counted as unknown spend; else it finishes and is kept."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "lunch", "now": False}]})
+
     reason: Reason = "requested"
     now: StrictBool = False
 
@@ -124,17 +126,25 @@ class PauseRequest(Wire):
 class CancelRequest(Wire):
     """Why the execution is to end now."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "the plan was wrong"}]})
+
     reason: Reason = "requested"
 
 
 class RetryRequest(Wire):
     """Which failed atoms get new attempts; none named means all of them."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"atom_ids": []}]})
+
     atom_ids: Annotated[tuple[AtomId, ...], Field(max_length=MAX_NAMED)] = ()
 
 
 class BudgetRequest(Wire):
     """Another hard limit in US dollars, and why; both are audited."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"limit_usd": 10.0, "reason": "more atoms than planned"}]}
+    )
 
     limit_usd: Annotated[float, Field(strict=True, ge=0, le=1e9)]
     reason: Reason
@@ -143,17 +153,25 @@ class BudgetRequest(Wire):
 class ConcurrencyRequest(Wire):
     """Another bound for calls in flight."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"limit": 20}]})
+
     limit: Annotated[int, Field(strict=True, ge=1, le=MOST_CONCURRENCY)]
 
 
 class EditRequest(Wire):
     """Code written by hand; it is checked like any other."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"code": "def double(amount: int) -> int:\n    return 2 * amount\n"}]}
+    )
+
     code: Annotated[str, StringConstraints(min_length=1, max_length=MAX_CODE_CHARS)]
 
 
 class ApproveRequest(Wire):
     """That a person has looked at the code; with `despite_failures`, that a failed atom's is to be used."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"note": "read it"}]})
 
     note: Annotated[str, StringConstraints(max_length=2_000)] = ""
     despite_failures: StrictBool = False

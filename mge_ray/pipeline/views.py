@@ -25,7 +25,10 @@ MAX_CAUSE_CHARS = 300
 
 
 class AtomRow(BaseModel):
-    """One atom in a line. Money in US dollars, time in seconds in flight."""
+    """One atom in a line. Money in US dollars, time in seconds in flight.
+
+    `approved_by` says who looked at the code it has, `reused_from` which execution that was taken over from.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,6 +43,10 @@ class AtomRow(BaseModel):
     cost_usd: float
     time_seconds: float
     cause: str
+    approved_by: str = ""
+    approval_note: str = ""
+    used_despite_failure: bool = False
+    reused_from: str = ""
 
 
 class AttemptView(BaseModel):
@@ -151,4 +158,8 @@ def _row(machine: ExecutionMachine, atom_id: str) -> AtomRow:
         cost_usd=record.cost_usd,
         time_seconds=record.active_s,
         cause=record.cause[:MAX_CAUSE_CHARS],
+        approved_by=record.approved.by if record.approved else "",
+        approval_note=record.approved.note[:MAX_CAUSE_CHARS] if record.approved else "",
+        used_despite_failure=record.waived,
+        reused_from=record.reused.source if record.reused and record.stands_reused else "",
     )

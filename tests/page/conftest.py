@@ -1,0 +1,151 @@
+"""One real service for all of the page's tests, and Chromium looking at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from tests.page.plans import ANSWERS, WRONG_ANSWERS
+
+API = "/api/v2/execution"
+PATIENCE_S = 120.0
+expect.set_options(timeout=20_000)
+
+
+@dataclass
+class Service:
+    """Where it is, and the token that it made for whoever started it."""
+
+    url: str
+    token: str
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Return the answer's JSON; raise for a refusal."""
+        answer = httpx2.request(
+            method, self.url + API + path, json=body, headers={"Authorization": f"Bearer {self.token}"}, timeout=60
+        )
+        answer.raise_for_status()
+        return answer.json()
+
+    def start(self, body: dict[str, Any]) -> str:
+        """Start an execution and return its id."""
+        return str(self.call("POST", "/start", body)["execution_id"])
+
+    def ended(self, execution_id: str) -> dict[str, Any]:
+        """Wait for the execution's end and return how it stands then."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            state: dict[str, Any] = self.call("GET", f"/{execution_id}")
+            if state["status"] not in {"pending", "running"}:
+                return state
+            time.sleep(0.2)
+        raise AssertionError(f"{execution_id} did not end in {PATIENCE_S:.0f} s")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return Debian's Chromium; without one there is nothing to look with."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no chromium here (apt-get install chromium)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium) -> Iterator[Browser]:
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory, chromium) -> Iterator[Service]:
+    """Yield a service in a folder, on a port and on a Ray of its own; it ends when it is told to, by its id."""
+    folder = tmp_path_factory.mktemp("service")
+    (folder / "answers.json").write_text(json.dumps(ANSWERS))
+    (folder / "wrong.json").write_text(json.dumps(WRONG_ANSWERS))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "mge_ray", "serve", "--simulate", "--port", str(port), "--replicas", "1"),
+        *("--answers", "answers.json", "--wrong-answers", "wrong.json"),
+        *("--fault", "wrong=0.25", "--seed", "5", "--latency", "lognormal:0.7:0.3"),
+    ]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait_until_ready(f"http://127.0.0.1:{port}", process, folder / "log")
+        yield Service(f"http://127.0.0.1:{port}", (folder / ".mge" / "first-token").read_text().strip())
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx2.get(f"{url}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx2.HTTPError:
+            pass
+        time.sleep(0.3)
+    raise AssertionError(f"the service does not answer:\n{log.read_text()[-3_000:]}")
+
+
+@pytest.fixture
+def look(browser, service) -> Iterator[Callable[..., Page]]:
+    """Open a tab on an address of the page, with the token unless told otherwise.
+
+    What a page complains about or asks other origins for fails the test; but the browser itself reports each refused
+    request as an error, so a test says which status it has `refused`.
+    """
+    pages: list[Page] = []
+    complaints: list[str] = []
+
+    def open_tab(fragment: str = "", *, path: str = "/", token: bool = True, refused: int = 0, **options: Any) -> Page:
+        context = browser.new_context(**options)
+        context.set_default_timeout(20_000)
+        if token:
+            context.add_init_script(f"sessionStorage.setItem('mge_ray.token', {json.dumps(service.token)})")
+
+        def said(message: ConsoleMessage) -> None:
+            if message.type in {"error", "warning"} and f"status of {refused} " not in message.text:
+                complaints.append(message.text)
+
+        def asked(request: Request) -> None:
+            if not request.url.startswith((service.url, "blob:")):
+                complaints.append(f"asked for {request.url}")
+
+        page = context.new_page()
+        page.on("console", said)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", asked)
+        page.goto(f"{service.url}{path}{fragment}")
+        pages.append(page)
+        return page
+
+    yield open_tab
+    for page in pages:
+        page.context.close()
+    assert complaints == []

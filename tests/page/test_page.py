@@ -1,0 +1,239 @@
+"""The live page, looked at with Chromium: a real service, real executions against the simulated provider."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import zipfile
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.page.plans import units
+
+END_MS = 60_000
+
+
+@pytest.fixture(scope="module")
+def failed(service):
+    """An execution with an atom that failed and one that rests on it, at its end."""
+    execution_id = service.start(units("fails", 4, broken=True))
+    assert service.ended(execution_id)["status"] == "failed"
+    return execution_id
+
+
+def figure(page, term):
+    return page.locator(".figures > div", has_text=term).locator("dd > span")
+
+
+def test_a_run_is_watched_to_its_end(look, service):
+    execution_id = service.start(units("watched", 24, waves=3, max_concurrency=6))
+    page = look(f"#/{execution_id}")
+    expect(page.get_by_role("heading", name="watched")).to_be_visible()
+    expect(page.locator(".standing")).to_contain_text("running")
+    expect(page.locator(".standing")).to_contain_text("simulated")
+    expect(page.locator(".standing .status")).to_have_text("completed", timeout=END_MS)
+    expect(figure(page, "Done")).to_have_text("100 %")
+    expect(page.locator("table.waves tbody tr")).to_have_count(3)
+    for row in page.locator("table.waves tbody tr").all():
+        expect(row).to_contain_text("8 of 8")
+    expect(page.locator("table.atoms tbody tr", has_text="succeeded")).to_have_count(24)
+    expect(page.get_by_role("button", name="Pause")).to_have_count(0)
+    expect(page).to_have_title(re.compile("completed · watched"))
+    with page.expect_download() as taken:
+        page.get_by_role("button", name="Download the project").click()
+    assert "lib/units.py" in zipfile.ZipFile(taken.value.path()).namelist()
+
+
+def test_it_is_paused_and_resumed_by_button(look, service):
+    execution_id = service.start(units("paused", 24, waves=3, max_concurrency=3))
+    page = look(f"#/{execution_id}")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(page.locator(".standing .status")).to_have_text("paused")
+    assert service.call("GET", f"/{execution_id}")["status"] == "paused"
+    resume = page.get_by_role("button", name="Resume")
+    expect(resume).to_be_focused()
+    page.get_by_role("button", name="Concurrency …").click()
+    page.get_by_label("At most").fill("12")
+    page.get_by_role("button", name="Set the bound").click()
+    expect(page.locator(".figures")).to_contain_text("at most 12 calls")
+    page.get_by_role("button", name="Budget …").click()
+    page.get_by_label("Limit in US dollars").fill("7.5")
+    page.get_by_role("button", name="Set the limit").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Reason:")
+    page.get_by_label("Reason").fill("more atoms")
+    page.get_by_role("button", name="Set the limit").click()
+    expect(page.locator(".amounts")).to_contain_text("$7.50")
+    resume.click()
+    expect(page.locator(".standing .status")).to_have_text("completed", timeout=END_MS)
+
+
+def test_it_is_cancelled_only_after_the_dialog(look, service):
+    execution_id = service.start(units("cancelled", 24, waves=3, max_concurrency=1))
+    page = look(f"#/{execution_id}")
+    page.get_by_role("button", name="Cancel …").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("button", name="Cancel …")).to_be_focused()
+    page.get_by_role("button", name="Cancel …").click()
+    page.get_by_label("Reason").fill("wrong plan")
+    page.get_by_role("button", name="Cancel the execution").click()
+    expect(page.locator(".standing")).to_contain_text("cancelled")
+    assert service.call("GET", f"/{execution_id}")["reason"] == "wrong plan"
+
+
+def test_a_failed_atom_shows_its_assertion_and_what_its_attempts_changed(look, failed):
+    page = look(f"#/{failed}")
+    page.get_by_role("button", name=re.compile(r"^Failed \d+")).click()
+    expect(page.locator("table.atoms tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="broken_total").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("broken_total")
+    why = page.get_by_role("region", name="Why it failed")
+    expect(why).to_contain_text(re.compile(r"test_broken_total: AssertionError: assert -?\d+ == 7"))
+    expect(why).to_contain_text("([3, -1, 4])")
+    tabs = page.get_by_role("tab")
+    expect(tabs).to_have_count(4)
+    changed = 0
+    for number in range(1, 4):
+        tabs.nth(number).click()
+        expect(page.get_by_role("tabpanel")).to_contain_text(f"Changes since attempt {number}")
+        diff = page.get_by_role("region", name="Changes")
+        if diff.count():
+            changed += 1
+            expect(diff.locator("del")).to_contain_text("return total")
+            expect(diff.locator("ins")).to_contain_text("return total")
+            expect(diff).to_contain_text("total += amount")
+    assert changed
+    page.get_by_text("Prompt", exact=True).click()
+    expect(page.get_by_role("region", name="Request")).to_contain_text("def broken_total")
+    page.go_back()
+    expect(page.get_by_role("link", name="broken_total")).to_be_focused()
+
+
+def test_code_written_by_hand_opens_what_a_failed_atom_blocked(look, service):
+    execution_id = service.start(units("retried", 2, broken=True))
+    service.ended(execution_id)
+    page = look(f"#/{execution_id}/atom/unit39", refused=400)
+    expect(page.locator(".standing .status")).to_have_text("blocked")
+    page.get_by_role("link", name="broken_total").click()
+    page.get_by_role("button", name="Write it by hand …").click()
+    page.get_by_role("textbox", name="Code").fill("def broken_total(amounts: list[int]) -> int:\n    return 0")
+    page.get_by_role("button", name="Check and use it").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("assert", timeout=END_MS)
+    page.get_by_role("textbox", name="Code").fill(
+        "def broken_total(amounts: list[int]) -> int:\n    return sum(one for one in amounts if one > 0)"
+    )
+    page.get_by_role("button", name="Check and use it").click()
+    expect(page.locator(".standing .status")).to_have_text("succeeded", timeout=END_MS)
+    page.get_by_role("navigation", name="Place").get_by_role("link").click()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator(".standing .status")).to_have_text("completed", timeout=END_MS)
+
+
+def test_a_refusal_is_said_in_words(look, service):
+    page = look("#/00000000-0000-0000-0000-00000000ffff", refused=404)
+    expect(page.get_by_role("status").first).to_contain_text("no execution")
+
+
+def test_a_wrong_token_is_refused_and_a_right_one_lets_in(look, service, failed):
+    page = look(token=False, refused=401)
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.keyboard.type("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("unknown, revoked or expired")
+    assert page.evaluate("sessionStorage.length") == 0
+    page.get_by_label("Token").fill(service.token)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="fails").first).to_be_visible()
+    page.get_by_role("button", name="Forget the token").click()
+    expect(page.get_by_label("Token")).to_be_focused()
+
+
+def test_the_keyboard_alone_opens_an_execution_and_an_atom(look, failed):
+    page = look()
+    expect(page.get_by_role("link", name="fails").first).to_be_visible()
+    tab_to(page, f"#/{failed}")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="fails")).to_be_visible()
+    expect(page.get_by_role("main")).to_be_focused()
+    expect(page.get_by_role("link", name="broken_total")).to_be_visible()
+    tab_to(page, f"#/{failed}/atom/broken_total")
+    page.keyboard.press("Enter")
+    page.get_by_role("tab").last.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("tab").nth(2)).to_be_focused()
+    expect(page.get_by_role("tab").nth(2)).to_have_attribute("aria-selected", "true")
+
+
+def tab_to(page, href):
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.getAttribute('href')") == href:
+            return
+    raise AssertionError(f"no way to {href} by the Tab key")
+
+
+CONTRAST = """() => {
+  const bent = (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  const level = (colour) => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).map((part) => bent(part / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (!/, 0\\)$|transparent/.test(colour)) return colour;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  const written = (node) => [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim());
+  const pale = [];
+  for (const node of document.querySelectorAll('body *')) {
+    if (!node.checkVisibility() || !written(node)) continue;
+    const [a, b] = [level(getComputedStyle(node).color), level(behind(node))].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) pale.push(`${node.tagName} ${node.className} ${node.textContent.slice(0, 30)}`);
+  }
+  return pale; }"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_readable_in_both_schemes_and_fits_a_narrow_screen(look, failed, scheme):
+    page = look(f"#/{failed}", color_scheme=scheme, viewport={"width": 400, "height": 800})
+    expect(page.locator("table.atoms tbody tr")).to_have_count(6)
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 24, 27)"
+    assert dark is (scheme == "dark")
+    assert page.evaluate(CONTRAST) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_role("link", name="broken_total").click()
+    expect(page.get_by_role("tab")).to_have_count(4)
+    assert page.evaluate(CONTRAST) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_commands_of_the_api_page_work_when_they_are_pasted(look, service, failed, tmp_path):
+    page = look(path="/docs")
+    page.get_by_role("textbox", name="Execution").fill(failed)
+    page.get_by_role("textbox", name="Atom").fill("broken_total")
+    commands = [text for text in page.locator("pre").all_inner_texts() if text.startswith("curl")]
+    assert len(commands) > 20
+    reading = [text for text in commands if "-X" not in text]
+    assert len(reading) > 10
+    for text in reading:
+        ran = subprocess.run(
+            ["bash", "-c", f"{text} --fail --max-time 60"],  # noqa: S607
+            env={"PATH": "/usr/bin:/bin", "TOKEN": service.token},
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+        assert ran.returncode == 0, f"{text}\n{ran.stderr.decode()}"
+    start = next(text for text in commands if "/start" in text)
+    assert shlex.split(start)[:4] == ["curl", "-sS", "-X", "POST"]
+    ran = subprocess.run(
+        ["bash", "-c", f"{start} --fail"],  # noqa: S607
+        env={"PATH": "/usr/bin:/bin", "TOKEN": service.token},
+        capture_output=True,
+        check=True,
+    )
+    assert b'"execution_id"' in ran.stdout
