@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from mge_ray.api import create_app
+from mge_ray.api.app import create_app
 from mge_ray.api.document import MEANINGS
 from mge_ray.api.problems import STATUSES
 from mge_ray.api.schemas import EXAMPLE_START
