@@ -10,10 +10,11 @@ from uuid import UUID
 import httpx2
 import pytest
 
-from mge_ray.api import ServiceLimits, create_app
+from mge_ray.api.app import create_app
 from mge_ray.api.auth import Buckets
 from mge_ray.api.cursors import read_cursor, written_cursor
 from mge_ray.api.feed import EventFeed
+from mge_ray.api.limits import ServiceLimits
 from mge_ray.api.problems import ProblemError
 from mge_ray.api.schemas import EXAMPLE_START, StartSettings
 from mge_ray.domain.access import Caller, Role
