@@ -171,7 +171,7 @@ def test_an_engine_of_other_code_that_executes_something_is_told_and_not_replace
     execution_id = engine.start(numbered_plan("plain", 4, 4), max_concurrency=1)
     pid = engine.call("pid")
     monkeypatch.setattr(module, "code_version", lambda: "0.0+newer")
-    with pytest.raises(SessionError, match=f"executes {execution_id}; this program is 0.0\\+newer; let its executions"):
+    with pytest.raises(SessionError, match=f"is 0.0\\+newer, and executes {execution_id}; let its executions"):
         module.open_engine(engine.config)
     assert engine.call("wait", execution_id).status is ExecutionStatus.COMPLETED
     assert engine.call("pid") == pid
