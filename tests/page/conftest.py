@@ -1,4 +1,4 @@
-"""One real service for all of the page's tests, and Chromium looking at it."""
+"""One real service for all of a module's tests, and Chromium looking at it."""
 
 from __future__ import annotations
 
@@ -65,15 +65,16 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium) -> Iterator[Browser]:
+    """Yield a browser for one module: while it is there, Playwright's loop runs and no test can have one of its own."""
     with sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield started
         started.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(tmp_path_factory, chromium) -> Iterator[Service]:
     """Yield a service in a folder, on a port and on a Ray of its own; it ends when it is told to, by its id."""
     folder = tmp_path_factory.mktemp("service")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import random
 import re
 import shlex
 import subprocess
@@ -13,12 +15,13 @@ from playwright.sync_api import expect
 from tests.page.plans import units
 
 END_MS = 60_000
+HOSTILE = "fails <img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
 def failed(service):
     """An execution with an atom that failed and one that rests on it, at its end."""
-    execution_id = service.start(units("fails", 4, broken=True))
+    execution_id = service.start(units(HOSTILE, 4, broken=True))
     assert service.ended(execution_id)["status"] == "failed"
     return execution_id
 
@@ -28,7 +31,7 @@ def figure(page, term):
 
 
 def test_a_run_is_watched_to_its_end(look, service):
-    execution_id = service.start(units("watched", 24, waves=3, max_concurrency=6))
+    execution_id = service.start(units("watched", 18, waves=3, max_concurrency=6))
     page = look(f"#/{execution_id}")
     expect(page.get_by_role("heading", name="watched")).to_be_visible()
     expect(page.locator(".standing")).to_contain_text("running")
@@ -37,8 +40,8 @@ def test_a_run_is_watched_to_its_end(look, service):
     expect(figure(page, "Done")).to_have_text("100 %")
     expect(page.locator("table.waves tbody tr")).to_have_count(3)
     for row in page.locator("table.waves tbody tr").all():
-        expect(row).to_contain_text("8 of 8")
-    expect(page.locator("table.atoms tbody tr", has_text="succeeded")).to_have_count(24)
+        expect(row).to_contain_text("6 of 6")
+    expect(page.locator("table.atoms tbody tr", has_text="succeeded")).to_have_count(18)
     expect(page.get_by_role("button", name="Pause")).to_have_count(0)
     expect(page).to_have_title(re.compile("completed · watched"))
     with page.expect_download() as taken:
@@ -47,7 +50,7 @@ def test_a_run_is_watched_to_its_end(look, service):
 
 
 def test_it_is_paused_and_resumed_by_button(look, service):
-    execution_id = service.start(units("paused", 24, waves=3, max_concurrency=3))
+    execution_id = service.start(units("paused", 12, waves=3, max_concurrency=2))
     page = look(f"#/{execution_id}")
     page.get_by_role("button", name="Pause", exact=True).click()
     expect(page.locator(".standing .status")).to_have_text("paused")
@@ -85,6 +88,8 @@ def test_it_is_cancelled_only_after_the_dialog(look, service):
 
 def test_a_failed_atom_shows_its_assertion_and_what_its_attempts_changed(look, failed):
     page = look(f"#/{failed}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+    expect(page.locator(".figures")).to_contain_text("4 succeeded, 1 failed, 1 blocked")
     page.get_by_role("button", name=re.compile(r"^Failed \d+")).click()
     expect(page.locator("table.atoms tbody tr")).to_have_count(1)
     page.get_by_role("link", name="broken_total").click()
@@ -134,6 +139,34 @@ def test_code_written_by_hand_opens_what_a_failed_atom_blocked(look, service):
 def test_a_refusal_is_said_in_words(look, service):
     page = look("#/00000000-0000-0000-0000-00000000ffff", refused=404)
     expect(page.get_by_role("status").first).to_contain_text("no execution")
+
+
+def test_it_says_that_the_engine_restarts_and_goes_on_by_itself(look, failed):
+    page = look(refused=503)
+    expect(page.get_by_role("link", name="fails").first).to_be_visible()
+    away = {"status": 503, "headers": {"Retry-After": "1"}, "json": {"detail": "the coordinator restarts"}}
+    page.route("**/api/v2/execution/**", lambda route: route.fulfill(**away))
+    page.get_by_role("link", name="fails").first.click()
+    expect(page.locator("#link")).to_contain_text("The engine is restarting")
+    page.unroute_all()
+    expect(page.locator("table.atoms tbody tr")).to_have_count(6)
+    expect(page.locator("#link")).to_be_hidden()
+
+
+def test_differences_are_whole_and_small(look):
+    page = look(path="/docs")
+    draw = random.Random(7)  # noqa: S311  # texts, no secrets
+    pairs = [["\n".join(draw.choices("abcd", k=draw.randrange(12))) for _ in range(2)] for _ in range(200)]
+    found = page.evaluate(
+        "pairs => import('/page/diff.js').then(({ diff }) => pairs.map(([a, b]) => diff(a, b)))",
+        pairs,
+    )
+    for (before, after), lines in zip(pairs, found, strict=True):
+        assert [line for kind, line in lines if kind != "add"] == before.split("\n")
+        assert [line for kind, line in lines if kind != "del"] == after.split("\n")
+        blocks = difflib.SequenceMatcher(None, before.split("\n"), after.split("\n"), autojunk=False)
+        alike = sum(block.size for block in blocks.get_matching_blocks())
+        assert sum(kind == "same" for kind, _ in lines) >= alike
 
 
 def test_a_wrong_token_is_refused_and_a_right_one_lets_in(look, service, failed):
