@@ -9,7 +9,7 @@ SERVE_ENVIRONMENT = {
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
 }
-"""Each request would else go back and forth between threads of the proxy and of the replica, which wait for each other's
+"""Each request would else go back and forth between threads of proxy and replica, which wait for each other's
 lock; nothing of ours blocks the loop. Not all of RAY_SERVE_THROUGHPUT_OPTIMIZED: that opens ports on replicas."""
 
 

@@ -1,4 +1,4 @@
-"""What a replica of the service sees: the coordinator's executions, and the journal's where the coordinator has none."""
+"""What a replica of the service sees: the coordinator's executions, and the journal's where it has none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from mge_ray.cluster.session import COORDINATOR, NAMESPACE
 from mge_ray.domain.errors import EngineUnavailableError, UnknownExecutionError
 from mge_ray.domain.state import ExecutionStatus
 from mge_ray.wiring.service import ServiceConfig
-
 from tests.cluster.conftest import numbered_plan
 
 CHOICES = StartSettings(reuse=False)
