@@ -28,6 +28,7 @@ from dispatch import synthetic_plan
 from simulated import Engine, open_simulated
 
 from mge_ray.cli.simulate import configuration
+from mge_ray.cluster.serve_environment import prepare
 from mge_ray.domain.plan import Masterplan
 from mge_ray.wiring.service import ServiceConfig
 
@@ -50,6 +51,7 @@ def main() -> None:
     if arguments.client:
         print(json.dumps(asyncio.run(clients(*arguments.client, arguments.pollers, arguments.streams))))
         return
+    prepare()
     plan, answers = synthetic_plan(arguments.atoms, arguments.waves)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "answers.json"

@@ -63,6 +63,7 @@ class _Channel:
         self.listeners = 0
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
         self._read_upto = 0
+        self._joined = (-1, -1, b"")
         self._state: ExecutionState | None = None
         self._state_frame = b""
         self._version = 0
@@ -85,12 +86,12 @@ class _Channel:
         told = -1
         while True:
             changed = self._changed
-            missing = await self._since(after)
+            upto, missing = await self._since(after)
             state_frame = self._state_frame if self._version != told else b""
             told = self._version
             if missing or state_frame:
-                after = missing[-1][0] if missing else after
-                yield b"".join(frame for _, frame in missing) + state_frame
+                after = upto
+                yield missing + state_frame
             if missing and after < self._read_upto:
                 continue
             if self._state is not None and self._state.status.ended:
@@ -105,14 +106,20 @@ class _Channel:
         found = await self._executions.events(self._id, after=seq - 1, limit=1) if seq else []
         return bool(found) and found[0].seq == seq
 
-    async def _since(self, after: int) -> list[tuple[int, bytes]]:
-        """Return what this stream has not had; from the journal where it has fallen behind."""
+    async def _since(self, after: int) -> tuple[int, bytes]:
+        """Return what a stream at `after` has not had, and up to where; from the journal where it has fallen behind.
+
+        Streams mostly stand at the same place: what one of them gets is joined once.
+        """
         if after >= self._read_upto:
-            return []
+            return after, b""
         if self._recent and self._recent[0][0] <= after + 1:
-            return [item for item in self._recent if item[0] > after]
+            if self._joined[:2] != (after, self._read_upto):
+                text = b"".join(frame for seq, frame in self._recent if seq > after)
+                self._joined = (after, self._read_upto, text)
+            return self._joined[1:]
         batch = await self._executions.events(self._id, after=after, limit=BATCH)
-        return [(event.seq, _frame(event)) for event in batch]
+        return (batch[-1].seq, b"".join(map(_frame, batch))) if batch else (after, b"")
 
     async def _read(self) -> None:
         """Look for what is new, for everybody who listens; what is away for the moment is looked for again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import StringConstraints
 
 from mge_ray.api.cursors import read_cursor, written_cursor
@@ -55,10 +55,11 @@ def add_executions(route: APIRouter, desk: Desk, viewer: Any) -> None:  # noqa: 
         return ConcurrencyResponse(throttles=await executions.throttling())
 
     @route.get("/{execution_id}", response_model=ExecutionStatusResponse, responses=SHOWING)
-    async def status(execution_id: ExecutionId, caller: Caller = viewer) -> ExecutionStatusResponse:
+    async def status(execution_id: ExecutionId, caller: Caller = viewer) -> Response:
         """How the execution stands."""
         await desk.own(caller, execution_id)
-        return shown(await executions.state(execution_id))
+        state = shown(await executions.state(execution_id))  # the one route that many poll: written here, checked once
+        return Response(state.model_dump_json(), media_type="application/json")
 
     @route.get("/{execution_id}/progress", response_model=ProgressResponse, responses=SHOWING)
     async def progress(execution_id: ExecutionId, caller: Caller = viewer) -> ProgressResponse:

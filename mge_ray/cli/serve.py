@@ -125,8 +125,10 @@ def _serve(
     replicas: int,
     address: str | None,
 ) -> None:
-    from mge_ray.cluster.session import joined_session, local_session  # noqa: PLC0415  # keeps Ray out of others
+    from mge_ray.cluster.serve_environment import prepare  # noqa: PLC0415  # keeps Ray out of others
+    from mge_ray.cluster.session import joined_session, local_session  # noqa: PLC0415  # the same
 
+    prepare()
     screen = console(stderr=True)
     upgrade(service.engine.db_url)
     if service.auth:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.schema import LoggingConfig
 
 from mge_ray.adapters.journal import normalise_url, upgrade
 from mge_ray.adapters.logs import configure_logs
@@ -36,6 +37,8 @@ REPLICAS = 2
 REQUESTS_AT_ONCE = 1_000
 """Of one replica; every open stream is one. Ray's own default is 5."""
 PIN = 0.001
+QUIET = LoggingConfig(enable_access_log=False)
+"""No line for each request in the logs of proxy and replica; what stands in front of a service writes its own."""
 
 
 class ServiceError(MgeRayError):
@@ -102,7 +105,9 @@ def run_service(config: ServiceConfig, *, host: str, port: int, replicas: int) -
     """Serve on the cluster that this process has joined; return once requests are answered."""
     upgrade(config.engine.db_url)
     engine = open_engine(config.engine)
-    serve.start(http_options=HTTPOptions(host=host, port=port), proxy_location=ProxyLocation.HeadOnly)
+    serve.start(
+        http_options=HTTPOptions(host=host, port=port), proxy_location=ProxyLocation.HeadOnly, logging_config=QUIET
+    )
     serve.run(application(config, replicas), name=APP, route_prefix="/")
     return engine
 
@@ -126,6 +131,7 @@ def application(config: ServiceConfig, replicas: int) -> Application:
         num_replicas=replicas,
         max_ongoing_requests=REQUESTS_AT_ONCE,
         ray_actor_options=options,
+        logging_config=QUIET,
     )
     deployed: Application = make_deployment(serve.ingress(make)()).bind()
     return deployed

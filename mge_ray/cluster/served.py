@@ -27,6 +27,7 @@ from mge_ray.adapters.ruff_format import format_project
 from mge_ray.api.ports import Executions, ListedExecution, Project
 from mge_ray.api.schemas import StartSettings
 from mge_ray.cluster.concurrency_controller import Handle
+from mge_ray.cluster.shared_looks import SharedLooks
 from mge_ray.domain.errors import EngineUnavailableError, MgeRayError, StateConflictError, UnknownExecutionError
 from mge_ray.domain.machine import ExecutionMachine
 from mge_ray.domain.plan import Masterplan
@@ -45,6 +46,8 @@ from mge_ray.wiring.service import ServiceConfig, execution_settings
 
 REPLAYS_KEPT = 4
 OWNERS_KEPT = 10_000
+STATE_FRESH_S = 0.1
+"""As old as the coordinator's last turn may be anyway; a hundred clients that poll are ten questions a second then."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -57,6 +60,7 @@ class ServedExecutions(Executions):
         self._url = config.engine.db_url
         self._find = coordinator
         self._handle: Handle | None = None
+        self._states: SharedLooks[ExecutionState] = SharedLooks(STATE_FRESH_S)
         self._owners: OrderedDict[UUID, str] = OrderedDict()
         self._replays: OrderedDict[UUID, tuple[int, ExecutionMachine]] = OrderedDict()
 
@@ -93,7 +97,13 @@ class ServedExecutions(Executions):
     # ---- views ----------------------------------------------------------------------------------------------------
 
     async def state(self, execution_id: UUID) -> ExecutionState:
-        """Return how the execution stands."""
+        """Return how the execution stands; of one that has not ended, at most STATE_FRESH_S old."""
+        state = await self._states.look(execution_id, lambda: self._state(execution_id))
+        if state.status.ended:
+            self._states.forget(execution_id)
+        return state
+
+    async def _state(self, execution_id: UUID) -> ExecutionState:
         try:
             state: ExecutionState = await self._call("state", execution_id)
         except UnknownExecutionError:
@@ -195,7 +205,10 @@ class ServedExecutions(Executions):
 
     async def _steer(self, execution_id: UUID, verb: str, *arguments: object, **named: object) -> ExecutionState:
         await self._call("hold", execution_id)
-        state: ExecutionState = await self._call(verb, execution_id, *arguments, **named)
+        try:
+            state: ExecutionState = await self._call(verb, execution_id, *arguments, **named)
+        finally:
+            self._states.forget(execution_id)
         return state
 
     async def _view(
