@@ -16,7 +16,7 @@ const FILTERS = [
   ["retried", "Retried", (row) => row.attempts > 1],
   ["failed", "Failed", (row) => row.status === "failed"],
   ["blocked", "Blocked", (row) => row.status === "blocked"],
-  ["waiting", "Waiting", (row) => ["pending", "ready", "waiting"].includes(row.status)],
+  ["waiting", "Waiting", (row) => ["pending", "ready", "answered", "waiting"].includes(row.status)],
 ];
 const COLUMNS = [
   ["Atom", "", (row) => row.atom_id],

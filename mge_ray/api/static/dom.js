@@ -59,7 +59,7 @@ export function moment(at) {
 const GOOD = new Set(["succeeded", "completed"]);
 const BAD = new Set(["failed"]);
 const WARN = new Set(["blocked", "paused", "cancelled"]);
-const BUSY = new Set(["running", "generating", "executing", "answered"]);
+const BUSY = new Set(["running", "generating", "executing"]);
 export function tone(status) {
   return GOOD.has(status) ? "good" : BAD.has(status) ? "bad" : WARN.has(status) ? "warn" : BUSY.has(status) ? "busy" : "muted";
 }

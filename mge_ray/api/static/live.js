@@ -11,8 +11,9 @@ const ROW_PAGE = 5000;
 const ROW_BATCH = 400; // ids have up to 128 characters, and addresses are bounded
 const FETCH_EVERY_MS = 500;
 const ENDED_LOOK_MS = 20000;
+const REOPENED_MS = 1000;
 export const ENDED = new Set(["completed", "failed", "cancelled"]);
-export const IN_FLIGHT = new Set(["generating", "executing", "answered"]);
+export const IN_FLIGHT = new Set(["generating", "executing"]); // one that is answered waits for its check
 
 export class Live extends EventTarget {
   constructor(executionId) {
@@ -74,7 +75,7 @@ export class Live extends EventTarget {
   }
 
   async stream() {
-    if (this.streaming || ENDED.has(this.state.status)) return;
+    if (this.streaming || ENDED.has(this.state.status) || this.stopping.signal.aborted) return;
     this.streaming = true;
     try {
       await follow(this.id, this.seen, this.stopping.signal, (kind, data) => {
@@ -83,10 +84,13 @@ export class Live extends EventTarget {
       });
     } catch (error) {
       this.failed(error);
+      return;
     } finally {
       this.streaming = false;
     }
+    if (this.stopping.signal.aborted) return;
     this.changedAll();
+    if (!ENDED.has(this.state.status)) setTimeout(() => this.stream(), REOPENED_MS); // opened again as the stream ended
   }
 
   time(event) {
