@@ -7,6 +7,7 @@ not say enough. Nothing here waits for a coordinator that restarts: the client i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -92,7 +93,8 @@ class ServedExecutions(Executions):
     async def listed(self, tenant: str, *, limit: int, before: tuple[float, UUID] | None) -> list[ListedExecution]:
         """Return a tenant's executions, the latest first."""
         found = await asyncio.to_thread(list_executions, self._url, limit, tenant=tenant, before=before)
-        return [ListedExecution(one.state, one.created_at) for one in found]
+        now = time.time()
+        return [ListedExecution(one.told(now), one.created_at) for one in found]
 
     # ---- views ----------------------------------------------------------------------------------------------------
 
@@ -107,7 +109,7 @@ class ServedExecutions(Executions):
         try:
             state: ExecutionState = await self._call("state", execution_id)
         except UnknownExecutionError:
-            return (await self._stored(execution_id)).state
+            return (await self._stored(execution_id)).told(time.time())
         if state.status.ended:  # told once it is journalled: whoever follows the events has the last one by then
             state = state.model_copy(update={"status": (await self._stored(execution_id)).status})
         return state

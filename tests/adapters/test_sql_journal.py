@@ -339,6 +339,8 @@ class TestReading:
         assert (stored.created_at, stored.heartbeat_at) == (now, now)
         assert not stored.interrupted(now + 9)
         assert stored.interrupted(now + 11)
+        assert stored.told(now + 9) == stored.state
+        assert stored.told(now + 11).reason.startswith("interrupted: ")
         now += 10
         await journal.heartbeat(execution_id, 1)
         assert not load_execution(url, execution_id).interrupted(1_011)

@@ -109,6 +109,13 @@ class StoredExecution:
         should_run = self.status in {ExecutionStatus.PENDING, ExecutionStatus.RUNNING}
         return should_run and not self.set_aside and now - self.heartbeat_at > HEARTBEAT_TIMEOUT_S
 
+    def told(self, now: float) -> ExecutionState:
+        """Return `state`; of one that should be running and is not, with a reason that says so."""
+        if self.reason or not self.interrupted(now):
+            return self.state
+        reason = f"interrupted: {self.owner}, which drove it, is silent; resume it"
+        return self.state.model_copy(update={"reason": reason})
+
 
 def list_executions(
     url: str, limit: int = 50, tenant: str | None = None, before: tuple[float, UUID] | None = None
