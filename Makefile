@@ -67,6 +67,7 @@ benchmarks: setup
 	$(BIN)/python benchmarks/dispatch.py --atoms 4000 --leases 1000
 	$(BIN)/python benchmarks/dispatch.py --checks
 	$(BIN)/python benchmarks/validation.py
+	$(BIN)/python benchmarks/service_load.py
 
 clean:
 	rm -rf $(VENV) out .mge build dist

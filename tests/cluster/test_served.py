@@ -10,6 +10,7 @@ import uuid
 import pytest
 import ray
 
+from mge_ray.adapters.journal import upgrade
 from mge_ray.api.schemas import StartSettings
 from mge_ray.cluster.served import ServedExecutions
 from mge_ray.cluster.session import COORDINATOR, NAMESPACE
@@ -27,6 +28,7 @@ def coordinator():
 
 @pytest.fixture
 def served(engine):
+    upgrade(engine.config.db_url)  # as a service does before it has replicas
     return ServedExecutions(ServiceConfig(engine=engine.config), coordinator)
 
 
