@@ -48,7 +48,8 @@ from mge_ray.wiring.service import ServiceConfig, execution_settings
 REPLAYS_KEPT = 4
 OWNERS_KEPT = 10_000
 STATE_FRESH_S = 0.1
-"""As old as the coordinator's last turn may be anyway; a hundred clients that poll are ten questions a second then."""
+"""As old as the coordinator's last turn may be anyway; a hundred clients that poll are ten questions a second then. A
+verb is answered that much later than it was carried out: who has the answer sees the effect from every replica."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -99,11 +100,8 @@ class ServedExecutions(Executions):
     # ---- views ----------------------------------------------------------------------------------------------------
 
     async def state(self, execution_id: UUID) -> ExecutionState:
-        """Return how the execution stands; of one that has not ended, at most STATE_FRESH_S old."""
-        state = await self._states.look(execution_id, lambda: self._state(execution_id))
-        if state.status.ended:
-            self._states.forget(execution_id)
-        return state
+        """Return how the execution stands; asked at most STATE_FRESH_S before."""
+        return await self._states.look(execution_id, lambda: self._state(execution_id))
 
     async def _state(self, execution_id: UUID) -> ExecutionState:
         try:
@@ -207,10 +205,8 @@ class ServedExecutions(Executions):
 
     async def _steer(self, execution_id: UUID, verb: str, *arguments: object, **named: object) -> ExecutionState:
         await self._call("hold", execution_id)
-        try:
-            state: ExecutionState = await self._call(verb, execution_id, *arguments, **named)
-        finally:
-            self._states.forget(execution_id)
+        state: ExecutionState = await self._call(verb, execution_id, *arguments, **named)
+        await asyncio.sleep(STATE_FRESH_S)
         return state
 
     async def _view(

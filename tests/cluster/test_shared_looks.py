@@ -38,8 +38,18 @@ async def test_who_asks_within_a_moment_gets_what_the_first_one_got():
     assert await looks.look("a", asked) == 1
     now = 0.1
     assert await looks.look("a", asked) == 2
-    looks.forget("a")
-    assert await looks.look("a", asked) == 3
+
+
+async def test_a_question_that_takes_long_is_not_joined_by_those_who_ask_later():
+    now = 0.0
+    looks, asked = SharedLooks(0.1, clock=lambda: now), Asked()
+    first = asyncio.create_task(looks.look("a", asked))
+    await asyncio.sleep(0)
+    now = 0.1
+    second = asyncio.create_task(looks.look("a", asked))
+    await asyncio.sleep(0)
+    asked.gate.set()
+    assert (await first, await second) == (1, 2)
 
 
 async def test_an_error_is_told_to_those_who_waited_and_not_kept():
