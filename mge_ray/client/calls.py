@@ -16,6 +16,8 @@ from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.state import AtomState, ExecutionStatus
 
 PREFIX = "/api/v2/execution"
+JSON_BODY = {"Content-Type": "application/json", "X-Request-Disconnect-Disabled": "?1"}
+"""Ray Serve's own header: what was sent is carried out also if the line breaks before a replica has begun."""
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -40,7 +42,7 @@ def start(
     request = plan if isinstance(plan, s.StartExecutionRequest) else start_request(plan)
     if settings is not None:
         request = request.model_copy(update={"settings": settings})
-    headers = {"Content-Type": "application/json", "Idempotency-Key": key or uuid4().hex}
+    headers = {**JSON_BODY, "Idempotency-Key": key or uuid4().hex}
     body = request.model_dump_json(exclude_defaults=True).encode()
     return Call("POST", f"{PREFIX}/start", _reader(s.StartExecutionResponse), body=body, headers=headers)
 
@@ -126,8 +128,7 @@ def events_path(execution_id: UUID) -> str:
 
 def _post(path: str, wish: BaseModel | None, *, repeatable: bool) -> Call[s.ExecutionStatusResponse]:
     body = wish.model_dump_json().encode() if wish is not None else b"{}"
-    headers = {"Content-Type": "application/json"}
-    return Call("POST", path, _reader(s.ExecutionStatusResponse), body=body, headers=headers, repeatable=repeatable)
+    return Call("POST", path, _reader(s.ExecutionStatusResponse), body=body, headers=JSON_BODY, repeatable=repeatable)
 
 
 def _at(execution_id: UUID, what: str = "") -> str:

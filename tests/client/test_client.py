@@ -137,6 +137,7 @@ def test_a_start_is_sent_again_under_the_same_key():
     with server(away, (202, {}, started)) as (url, seen), MgeRayClient(url) as client:
         assert client.start(plan, StartSettings(budget_usd=1)).execution_id == ID
     assert seen[0][2]["Idempotency-Key"] == seen[1][2]["Idempotency-Key"]
+    assert seen[0][2]["X-Request-Disconnect-Disabled"] == "?1"
     assert seen[0][3] == seen[1][3]
     assert json.loads(seen[0][3])["settings"]["budget_usd"] == 1
 

@@ -41,7 +41,8 @@ async function once(path, options) {
   const answer = await fetch(BASE + path, {
     method: options.method || "GET",
     headers: headers({
-      ...(body !== undefined && { "Content-Type": "application/json" }),
+      // The second is Ray Serve's own: what was sent is carried out also if this page is closed at once.
+      ...(body !== undefined && { "Content-Type": "application/json", "X-Request-Disconnect-Disabled": "?1" }),
       ...(accept && { Accept: accept }),
       ...(lastEventId && { "Last-Event-ID": String(lastEventId) }),
     }),
