@@ -181,7 +181,7 @@ def test_an_engine_with_other_settings_that_executes_something_is_refused(engine
     from mge_ray.cluster.engine import open_engine  # noqa: PLC0415
     from mge_ray.cluster.session import SessionError  # noqa: PLC0415
 
-    execution_id = engine.start(numbered_plan("other", 4, 4), max_concurrency=1)
+    execution_id = engine.start(numbered_plan("plain", 4, 4), max_concurrency=1)
     with pytest.raises(SessionError, match=f"generate_limit.*executes {execution_id}"):
         open_engine(engine.config.model_copy(update={"generate_limit": 11}))
     assert engine.call("wait", execution_id).status is ExecutionStatus.COMPLETED
