@@ -52,10 +52,10 @@ def test_expired_and_revoked_tokens_open_nothing(service):
     (token,) = [one for one in list_tokens(service.db) if one.name == "to be revoked"]
     revoke_token(service.db, token.token_id, by="a test")
     deadline = time.monotonic() + 30
-    while 200 in {client.get(API).status_code for _ in range(20)}:  # each replica believes it for a while
+    while 200 in (told := {client.get(API).status_code for _ in range(6)}):  # each replica believes it for a while
         assert time.monotonic() < deadline, "a revoked token is believed for seconds, not for longer"
-        time.sleep(0.5)
-    check_problem(client.get(API), 401)
+        time.sleep(1)
+    assert told <= {401, 429}, "unknown by now, and tried often"
 
 
 def test_a_viewer_looks_an_operator_steers_and_an_admin_sets_budgets(service, north):

@@ -15,6 +15,7 @@ import pytest
 
 from mge_ray.cli.simulate import configuration, server
 from mge_ray.cluster.client import EngineClient
+from mge_ray.cluster.guard import MARK
 from mge_ray.cluster.session import local_session
 from mge_ray.domain.events import ExecutionSettings
 from mge_ray.domain.plan import Masterplan
@@ -131,20 +132,14 @@ ANSWERS["mended0"] = "def mended0() -> int:\n    return 404\n"
 
 
 def processes_titled(title: str) -> list[int]:
-    """Processes below this one whose title starts like this: another Ray of this machine is not ours to touch."""
-    parents, titled = {}, []
+    """Processes of this process's own Ray whose title starts like this: another Ray of this machine is not ours."""
+    mark, titled = f"{MARK}={os.environ[MARK]}".encode(), []
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             try:
-                parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                if (process / "cmdline").read_bytes().startswith(title.encode()):
+                marked = mark in (process / "environ").read_bytes().split(b"\0")
+                if marked and (process / "cmdline").read_bytes().startswith(title.encode()):
                     titled.append(int(process.name))
             except OSError:
                 continue
-    return [pid for pid in titled if _descends(pid, parents)]
-
-
-def _descends(pid: int, parents: dict[int, int]) -> bool:
-    while pid and pid != os.getpid():
-        pid = parents.get(pid, 0)
-    return pid == os.getpid()
+    return titled
