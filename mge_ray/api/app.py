@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mge_ray.api.auth import Authentication, needs
 from mge_ray.api.bodies import BoundedBodies
 from mge_ray.api.control import add_changes, add_start, add_steering
-from mge_ray.api.desk import PREFIX, Desk
+from mge_ray.api.desk import Desk
 from mge_ray.api.document import describe, problems
 from mge_ray.api.following import add_following
 from mge_ray.api.limits import ServiceLimits
@@ -18,6 +18,7 @@ from mge_ray.api.looking import add_atoms, add_executions
 from mge_ray.api.page import add_page
 from mge_ray.api.ports import Executions, Starts, Tokens
 from mge_ray.api.problems import install
+from mge_ray.api.schemas import PREFIX
 from mge_ray.domain.access import Caller, Role
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"

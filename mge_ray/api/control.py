@@ -10,12 +10,13 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Header, Request, Response
 
 from mge_ray.api.bodies import read_start
-from mge_ray.api.desk import PREFIX, AtomIdPath, Desk, ExecutionId
+from mge_ray.api.desk import AtomIdPath, Desk, ExecutionId
 from mge_ray.api.document import body_of, problems
 from mge_ray.api.limits import ServiceLimits
 from mge_ray.api.ports import Starts
 from mge_ray.api.problems import ProblemError
 from mge_ray.api.schemas import (
+    PREFIX,
     ApproveRequest,
     BudgetRequest,
     CancelRequest,

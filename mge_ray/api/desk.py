@@ -15,7 +15,6 @@ from mge_ray.domain.access import Caller
 from mge_ray.domain.errors import UnknownExecutionError
 from mge_ray.domain.state import ExecutionState
 
-PREFIX = "/api/v2/execution"
 MAX_PAGE = 1_000
 T = TypeVar("T")
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, computed_field
 
 from mge_ray.domain.atom import AtomId
+from mge_ray.domain.cost import DEFAULT_BUDGET_USD
 from mge_ray.domain.events import MOST_CONCURRENCY
 from mge_ray.domain.lease import DEFAULT_PRIORITY, HIGHEST_PRIORITY, LOWEST_PRIORITY
 from mge_ray.domain.state import ExecutionState, WaveState
@@ -16,9 +17,9 @@ from mge_ray.pipeline.report import ExecutionReport
 from mge_ray.pipeline.views import AtomRow, AttemptView
 from mge_ray.pipeline.wire import WireEvent
 
+PREFIX = "/api/v2/execution"
 MAX_CODE_CHARS = 1_000_000
 MAX_NAMED = 1_000
-DEFAULT_BUDGET_USD = 200.0
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]

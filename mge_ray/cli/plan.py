@@ -10,7 +10,7 @@ import typer
 
 from mge_ray.cli.on_ray import RunError
 from mge_ray.cli.options import DbOption, FreshOption, JsonOption, PriceOption, check_folder
-from mge_ray.cli.run import DEFAULT_BUDGET_USD, make_request
+from mge_ray.cli.run import make_request
 from mge_ray.cli.run_flags import (
     AddressOption,
     BudgetOption,
@@ -26,6 +26,7 @@ from mge_ray.cli.run_flags import (
     TemperatureOption,
 )
 from mge_ray.cli.spec_run import execute_plan_only
+from mge_ray.domain.cost import DEFAULT_BUDGET_USD
 from mge_ray.pipeline.spec.spec_file import load_spec
 from mge_ray.pipeline.spec.steps import requirements_stage
 from mge_ray.wiring.settings import DEFAULT_ESCALATION_MODEL, DEFAULT_MODEL

@@ -46,6 +46,7 @@ from mge_ray.cli.run_options import options_of
 from mge_ray.cli.screen import RunScreen, print_summary, savings_lines
 from mge_ray.domain.access import checked_tenant
 from mge_ray.domain.atom import PLAN_LANGUAGE
+from mge_ray.domain.cost import DEFAULT_BUDGET_USD
 from mge_ray.domain.errors import StateConflictError
 from mge_ray.domain.events import MOST_CONCURRENCY, ExecutionSettings
 from mge_ray.domain.lease import DEFAULT_PRIORITY, HIGHEST_PRIORITY, LOWEST_PRIORITY
@@ -64,7 +65,6 @@ from mge_ray.wiring.settings import DEFAULT_ESCALATION_MODEL, DEFAULT_MODEL, Eng
 if TYPE_CHECKING:
     from mge_ray.cluster.client import EngineClient
 
-DEFAULT_BUDGET_USD = 200.0
 POLL_S = 0.2
 
 

@@ -11,11 +11,11 @@ from uuid import UUID, uuid4
 from pydantic import BaseModel, ValidationError
 
 from mge_ray.api import schemas as s
+from mge_ray.api.schemas import PREFIX
 from mge_ray.client.errors import ServiceUnavailableError
 from mge_ray.domain.plan import Masterplan
 from mge_ray.domain.state import AtomState, ExecutionStatus
 
-PREFIX = "/api/v2/execution"
 JSON_BODY = {"Content-Type": "application/json", "X-Request-Disconnect-Disabled": "?1"}
 """Ray Serve's own header: what was sent is carried out also if the line breaks before a replica has begun."""
 T = TypeVar("T")

@@ -26,16 +26,12 @@ class SharedLooks(Generic[T]):
         at, task = self._kept.get(key, (0.0, None))
         if task is None or self._clock() - at >= self._fresh_s or (task.done() and task.exception() is not None):
             self._kept.pop(key, None)  # the latest stand last
-            task = asyncio.ensure_future(_asked(ask))
+            task = asyncio.ensure_future(ask())
             task.add_done_callback(_note_error)
             self._kept[key] = self._clock(), task
             if len(self._kept) > KEPT:
                 self._kept.pop(next(iter(self._kept)))
         return await asyncio.shield(task)
-
-
-async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
-    return await ask()
 
 
 def _note_error(task: asyncio.Task[Any]) -> None:

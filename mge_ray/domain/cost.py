@@ -12,6 +12,7 @@ from mge_ray.domain.errors import BudgetError
 
 NANO = 1_000_000_000
 SOFT_LIMIT_SHARE = 0.70
+DEFAULT_BUDGET_USD = 200.0
 
 
 def to_nano(usd: float) -> int:
