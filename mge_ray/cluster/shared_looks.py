@@ -1,4 +1,4 @@
-"""SharedLooks: one question to the coordinator for all who ask the same within a moment."""
+"""SharedLooks: one question to the coordinator for all who are about to ask the same."""
 
 from __future__ import annotations
 
@@ -12,26 +12,45 @@ T = TypeVar("T")
 
 
 class SharedLooks(Generic[T]):
-    """Answers to questions that began at most `fresh_s` seconds before: one that takes longer is not joined any more.
+    """Questions that begin at least `apart_s` seconds after one another, per key; who comes meanwhile shares the next.
 
-    An error is everybody's who waited, and is not kept. One that waits no longer takes nothing from the others.
+    Nobody gets an answer to a question that had begun before they came: whatever they know to have happened is in it,
+    whichever replica they ask. An error is everybody's who waited. One that waits no longer takes nothing from others.
     """
 
-    def __init__(self, fresh_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._fresh_s, self._clock = fresh_s, clock
-        self._kept: dict[Hashable, tuple[float, asyncio.Task[T]]] = {}
+    def __init__(
+        self,
+        apart_s: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._apart_s, self._clock, self._sleep = apart_s, clock, sleep
+        self._next: dict[Hashable, asyncio.Task[T]] = {}
+        self._begun: dict[Hashable, float] = {}
+
+    @property
+    def remembered(self) -> int:
+        """How many keys it remembers the last question of."""
+        return len(self._begun)
 
     async def look(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
-        """Return the answer to `ask`, or the one somebody got for `key` just now."""
-        at, task = self._kept.get(key, (0.0, None))
-        if task is None or self._clock() - at >= self._fresh_s or (task.done() and task.exception() is not None):
-            self._kept.pop(key, None)  # the latest stand last
-            task = asyncio.ensure_future(ask())
+        """Return the answer to an `ask` that begins from now on."""
+        task = self._next.get(key)
+        if task is None:
+            task = self._next[key] = asyncio.create_task(self._in_turn(key, ask))
             task.add_done_callback(_note_error)
-            self._kept[key] = self._clock(), task
-            if len(self._kept) > KEPT:
-                self._kept.pop(next(iter(self._kept)))
         return await asyncio.shield(task)
+
+    async def _in_turn(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
+        wait_s = self._begun.pop(key, -self._apart_s) + self._apart_s - self._clock()
+        if wait_s > 0:
+            await self._sleep(wait_s)
+        del self._next[key]
+        self._begun[key] = self._clock()  # the latest stand last
+        if len(self._begun) > KEPT:
+            self._begun.pop(next(iter(self._begun)))
+        return await ask()
 
 
 def _note_error(task: asyncio.Task[Any]) -> None:
