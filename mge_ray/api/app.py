@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mge_ray.api.auth import Authentication, needs
 from mge_ray.api.bodies import BoundedBodies
+from mge_ray.api.carried_out import CarriedOut
 from mge_ray.api.control import add_changes, add_start, add_steering
 from mge_ray.api.desk import Desk
 from mge_ray.api.document import describe, problems
@@ -62,6 +63,7 @@ def create_app(
     add_page(app, asks_for_token=tokens is not None)
     app.add_middleware(BoundedBodies, most=limits.body_bytes)
     app.add_middleware(_SafeHeaders)
+    app.add_middleware(CarriedOut)
     describe(app, asks_for_token=tokens is not None)
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import OrderedDict
@@ -48,6 +49,7 @@ class Authentication:
         self._believed_s = limits.token_believed_s
         self._clock = clock
         self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+        self._asked: dict[str, asyncio.Task[Caller | None]] = {}
         self._remembered = limits.callers_remembered
         self._requests = Buckets(limits.requests_per_second, limits.burst, limits.callers_remembered, clock=clock)
         self._wrong = Buckets(
@@ -79,9 +81,19 @@ class Authentication:
         if known is not None and now - at < self._believed_s:
             return known
         self._known.pop(token, None)
-        found = await self._tokens.caller(token) if len(token) <= MAX_TOKEN_CHARS and token.isascii() else None
+        if len(token) > MAX_TOKEN_CHARS or not token.isascii():
+            return None
+        asked = self._asked.get(token)
+        if asked is None:  # when a token is not believed any more, all who use it come at once
+            asked = self._asked[token] = asyncio.create_task(self._ask(self._tokens, token))
+            asked.add_done_callback(lambda _: self._asked.pop(token, None))
+        return await asyncio.shield(asked)
+
+    async def _ask(self, tokens: Tokens, token: str) -> Caller | None:
+        asked_at = self._clock()
+        found = await tokens.caller(token)
         if found is not None:
-            self._known[token] = (now, found)
+            self._known[token] = (asked_at, found)
             if len(self._known) > self._remembered:
                 self._known.popitem(last=False)
         return found

@@ -71,7 +71,7 @@ def add_start(route: APIRouter, desk: Desk, starts: Starts, limits: ServiceLimit
         With an `Idempotency-Key`, the same key and body give the same execution; another body is a conflict.
         """
         body = await request.body()
-        started = await desk.shielded(begin(body, caller, idempotency_key))
+        started = await begin(body, caller, idempotency_key)
         where = f"{PREFIX}/{started}"
         response.headers["Location"] = where
         return StartExecutionResponse(execution_id=started, status_url=where, events_url=f"{where}/events")

@@ -1,10 +1,9 @@
-"""What every route needs: the caller's own executions, acts carried out to the end, how states are shown."""
+"""What every route needs: the caller's own executions, acts upon them, how states are shown."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Path
@@ -16,7 +15,6 @@ from mge_ray.domain.errors import UnknownExecutionError
 from mge_ray.domain.state import ExecutionState
 
 MAX_PAGE = 1_000
-T = TypeVar("T")
 
 ExecutionId = Annotated[UUID, Path(description="The execution's id.")]
 AtomIdPath = Annotated[str, Path(max_length=128, description="The atom's id; its slashes are written as they are.")]
@@ -28,7 +26,6 @@ class Desk:
     def __init__(self, executions: Executions, tokens: Tokens | None) -> None:
         self.executions = executions
         self._tokens = tokens
-        self._acting: set[asyncio.Future[Any]] = set()
 
     async def own(self, caller: Caller, execution_id: UUID) -> None:
         """Raise as for one that does not exist where the execution is another tenant's."""
@@ -38,13 +35,6 @@ class Desk:
             tenant = None
         if tenant != caller.tenant:  # in the same words: which ids exist is nobody else's business, nor where they lie
             raise UnknownExecutionError(f"no execution {execution_id} here")
-
-    async def shielded(self, acting: Coroutine[Any, Any, T]) -> T:
-        """Wait for what is to be done in any case: a client that goes away does not undo it."""
-        task = asyncio.ensure_future(acting)
-        self._acting.add(task)
-        task.add_done_callback(self._acting.discard)
-        return await asyncio.shield(task)
 
     async def steered(
         self,
@@ -61,13 +51,10 @@ class Desk:
             acting.close()
             raise
 
-        async def act() -> ExecutionState:
-            state = await acting
-            if verb and self._tokens is not None:
-                await self._tokens.audit(caller, verb, execution_id, details or {})
-            return state
-
-        return shown(await self.shielded(act()))
+        state = await acting
+        if verb and self._tokens is not None:
+            await self._tokens.audit(caller, verb, execution_id, details or {})
+        return shown(state)
 
 
 def shown(state: ExecutionState) -> ExecutionStatusResponse:

@@ -121,6 +121,13 @@ async def test_each_token_has_a_bucket_and_is_believed_for_a_while():
         assert tokens.asked == 2, "one look-up a token while it is believed"
 
 
+async def test_a_token_that_many_use_at_once_is_looked_up_once():
+    tokens = KnownTokens(**TOKENS)
+    async with client_of(LibraryExecutions(), tokens) as client:
+        answers = await asyncio.gather(*(client.get(API) for _ in range(5)))
+    assert ([answer.status_code for answer in answers], tokens.asked) == ([200] * 5, 1)
+
+
 async def test_acts_by_hand_are_audited_with_who_did_them_and_refused_ones_are_not():
     executions, tokens = LibraryExecutions(), KnownTokens(**TOKENS)
     await begin(executions, plan("a"), "north")
