@@ -28,12 +28,12 @@ from dispatch import synthetic_plan
 from simulated import Engine, open_simulated
 
 from mge_ray.cli.simulate import configuration
-from mge_ray.cluster.serve_environment import prepare
 from mge_ray.domain.plan import Masterplan
 from mge_ray.wiring.service import ServiceConfig
 
 API = "/api/v2/execution"
 POLL_S = 1.0
+HOST = "127.0.0.1"
 
 
 def main() -> None:
@@ -51,13 +51,14 @@ def main() -> None:
     if arguments.client:
         print(json.dumps(asyncio.run(clients(*arguments.client, arguments.pollers, arguments.streams))))
         return
-    prepare()
     plan, answers = synthetic_plan(arguments.atoms, arguments.waves)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "answers.json"
         path.write_text(json.dumps(answers))
         simulator = configuration([f"--answers={path}", f"--latency=fixed:{arguments.latency}"])
-        with open_simulated(simulator, folder, leases=arguments.leases, checks=arguments.checks) as engine:
+        with open_simulated(
+            simulator, folder, leases=arguments.leases, checks=arguments.checks, serves_at=HOST
+        ) as engine:
             run(plan, engine, arguments)
 
 
@@ -68,9 +69,9 @@ def run(plan: Masterplan, engine: Engine, arguments: argparse.Namespace) -> None
     from mge_ray.domain.access import Role  # noqa: PLC0415
 
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((HOST, 0))
         port = sock.getsockname()[1]
-    run_service(ServiceConfig(engine=engine.config), host="127.0.0.1", port=port, replicas=2)
+    run_service(ServiceConfig(engine=engine.config), host=HOST, port=port, replicas=2)
     token, _ = create_token(engine.config.db_url, tenant="", role=Role.VIEWER, by="the benchmark")
     engine.run(synthetic_plan(4 if arguments.checks else 2, 1)[0])  # warm: the bound is about a running engine
     alone = engine.run(plan)
@@ -78,7 +79,7 @@ def run(plan: Masterplan, engine: Engine, arguments: argparse.Namespace) -> None
     began = time.monotonic()
     execution_id = engine.client.start(plan, engine.settings)
     flags = [f"--pollers={arguments.pollers}", f"--streams={arguments.streams}"]
-    command = [sys.executable, __file__, *flags, "--client", f"http://127.0.0.1:{port}", str(execution_id), token]
+    command = [sys.executable, __file__, *flags, "--client", f"http://{HOST}:{port}", str(execution_id), token]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         engine.client.wait(execution_id)
         watched_s = time.monotonic() - began

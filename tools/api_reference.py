@@ -36,8 +36,8 @@ Tokens go into `Authorization: Bearer TOKEN`; `mge-ray token create` makes other
 
 Give each start an `Idempotency-Key`: the same key and body are the same execution, however often and to whichever
 replica they are sent, so a start that got no answer can be sent again. A client that goes away does not undo a
-start that a replica has begun with; Serve's proxy drops a request whose client leaves before that, unless it says
-`X-Request-Disconnect-Disabled: ?1`.
+start. (Where Serve's own proxy stands in front instead of HAProxy, it drops a request whose client leaves within
+milliseconds, unless that says `X-Request-Disconnect-Disabled: ?1`, as the typed client does.)
 
 ## Errors
 

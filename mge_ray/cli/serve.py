@@ -125,10 +125,8 @@ def _serve(
     replicas: int,
     address: str | None,
 ) -> None:
-    from mge_ray.cluster.serve_environment import prepare  # noqa: PLC0415  # keeps Ray out of others
-    from mge_ray.cluster.session import joined_session, local_session  # noqa: PLC0415  # the same
+    from mge_ray.cluster.session import joined_session, local_session  # noqa: PLC0415  # keeps Ray out of others
 
-    prepare()
     screen = console(stderr=True)
     upgrade(service.engine.db_url)
     if service.auth:
@@ -139,7 +137,7 @@ def _serve(
             service = service.model_copy(update={"engine": service.engine.model_copy(update={"base_url": url})})
         where = f"joining {address}" if address else "starting a local Ray"
         screen.print(f"{where} ...", markup=False)
-        stack.enter_context(joined_session(address) if address else local_session(on_lost=leave))
+        stack.enter_context(joined_session(address) if address else local_session(on_lost=leave, serves_at=host))
         stop = stack.enter_context(_stopped())
         from mge_ray.cluster.engine import sandbox_level  # noqa: PLC0415  # Ray's environment is set by now
         from mge_ray.cluster.serve import run_service, stop_service  # noqa: PLC0415

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mge_ray.cluster.serve_environment import serve_environment
 from mge_ray.domain.errors import MgeRayError
 
 NAMESPACE = "mge_ray"
@@ -41,8 +42,12 @@ class SessionError(MgeRayError):
 
 
 @contextlib.contextmanager
-def local_session(*, num_cpus: int | None = None, on_lost: Callable[[], None] | None = None) -> Iterator[str]:
+def local_session(
+    *, num_cpus: int | None = None, on_lost: Callable[[], None] | None = None, serves_at: str | None = None
+) -> Iterator[str]:
     """Start a Ray of our own for the length of the block; yields the mark that its processes carry.
+
+    `serves_at` is the address at which it will serve, if it will.
 
     `on_lost` is called, in a thread, when its head process dies before that: Ray itself would wait for a minute and
     then end this process without a word that helps.
@@ -60,6 +65,8 @@ def local_session(*, num_cpus: int | None = None, on_lost: Callable[[], None] | 
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_idle_worker_killing_time_threshold_ms": str(WORKERS_KEPT_MS),
     }
+    if serves_at is not None:
+        os.environ |= serve_environment(folder, serves_at)
     os.environ.pop("RAY_ADDRESS", None)
     guard = subprocess.Popen(
         [sys.executable, "-I", "-S", str(GUARD), mark, folder],

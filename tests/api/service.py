@@ -117,21 +117,36 @@ class Service:
         return {one: of["billed_answers"] for one, of in self.books()["atoms"].items() if one.startswith(name)}
 
     def coordinator(self) -> int:
-        """Return the process that drives this service's executions; no other Ray of this machine is looked at."""
+        """Return the process that drives this service's executions."""
+        (mine,) = self.processes("ray::ExecutionCoordinator")
+        return mine
+
+    def processes(self, title: str) -> list[int]:
+        """Return this service's processes with a title or program that begins so, and no other Ray's."""
         parents, titled = {}, []
         for process in Path("/proc").iterdir():
             if process.name.isdigit():
                 with contextlib.suppress(OSError):
                     parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                    if (process / "cmdline").read_bytes().startswith(b"ray::ExecutionCoordinator"):
+                    program = (process / "cmdline").read_text().partition("\0")[0].rpartition("/")[2]
+                    if program.startswith(title):
                         titled.append(int(process.name))
-        (mine,) = [pid for pid in titled if self._below(pid, parents)]
-        return mine
+        return [pid for pid in titled if self._below(pid, parents)]
 
     def _below(self, pid: int, parents: dict[int, int]) -> bool:
         while pid and pid != self.pid:
             pid = parents.get(pid, 0)
         return pid == self.pid
+
+
+def listening(pid: int) -> set[str]:
+    """Return the IPv4 and IPv6 addresses, in the kernel's hexadecimal, at which a process listens."""
+    own = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            own.add(str(link.readlink()))
+    rows = [row.split() for kind in ("tcp", "tcp6") for row in Path(f"/proc/{pid}/net/{kind}").read_text().splitlines()]
+    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own}
 
 
 def started(client: httpx2.Client, body: dict[str, Any], **headers: str) -> str:

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from mge_ray.adapters.journal.tokens import list_tokens, revoke_token
-from tests.api.service import API, ended, numbered, started, until
+from tests.api.service import API, ended, listening, numbered, started, until
 
 UNKNOWN = "7c9e6679-7425-40de-944b-000000000000"
 
@@ -186,7 +186,7 @@ def test_methods_that_a_path_does_not_have_are_405(north):
 
 
 def test_who_tries_tokens_has_to_wait_and_nobody_else(service, north):
-    """From an address of its own: others on this machine are not to wait for it."""
+    """From an address of its own: others on this machine do not wait for it, not even with wrong tokens."""
     with httpx2.Client(base_url=service.url, transport=httpx2.HTTPTransport(local_address="127.0.0.9")) as guesser:
         for guess in range(200):
             answer = guesser.get(API, headers={"Authorization": f"Bearer mge_{guess}"})
@@ -196,3 +196,9 @@ def test_who_tries_tokens_has_to_wait_and_nobody_else(service, north):
         assert int(answer.headers["retry-after"]) >= 1
     assert north.get(API).status_code == 200
     assert httpx2.get(f"{service.url}{API}").status_code == 401
+    assert httpx2.get(f"{service.url}{API}", headers={"Authorization": "Bearer mge_x"}).status_code == 401
+
+
+def test_what_stands_in_front_of_the_replicas_listens_on_loopback_only(service):
+    (haproxy,) = service.processes("haproxy")
+    assert listening(haproxy) == {"0100007F"}, "127.0.0.1, also with its statistics and metrics"
