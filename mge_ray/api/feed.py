@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from uuid import UUID
 
 from mge_ray.api.limits import ServiceLimits
@@ -53,6 +54,15 @@ class EventFeed:
                 self._channels.pop(execution_id, None)
 
 
+@dataclass(frozen=True)
+class _Page:
+    """Some events of the journal: how many, the last one's number, and all of them as frames."""
+
+    count: int
+    upto: int
+    frames: bytes
+
+
 class _Channel:
     """One execution, looked at while somebody listens."""
 
@@ -62,6 +72,7 @@ class _Channel:
         self._limits = limits
         self.listeners = 0
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
+        self._pages: dict[int, asyncio.Task[_Page]] = {}
         self._read_upto = 0
         self._joined = (-1, -1, b"")
         self._state: ExecutionState | None = None
@@ -73,10 +84,10 @@ class _Channel:
     async def frames(self, after: int) -> AsyncIterator[bytes]:
         """Yield frames from the journal until they meet what is read for everybody, then that."""
         begun, after = after, max(0, after)
-        while batch := await self._executions.events(self._id, after=after, limit=BATCH):
-            yield b"".join(map(_frame, batch))
-            after = batch[-1].seq
-            if len(batch) < BATCH:
+        while (page := await self._page(after)).count:
+            yield page.frames
+            after = page.upto
+            if page.count < BATCH:
                 break
         # A client may name an event that is still to come; for everybody else reading begins at the first one then.
         begin_at = after if after > begun or await self._has(after) else 0
@@ -102,6 +113,18 @@ class _Channel:
             except asyncio.TimeoutError:
                 yield b": alive\n\n"
 
+    async def _page(self, after: int) -> _Page:
+        """Return what the journal has after a sequence number; streams that begin together read it together."""
+        reading = self._pages.get(after)
+        if reading is None:
+            reading = self._pages[after] = asyncio.create_task(self._read_page(after))
+            reading.add_done_callback(lambda _: self._pages.pop(after, None))
+        return await asyncio.shield(reading)
+
+    async def _read_page(self, after: int) -> _Page:
+        batch = await self._executions.events(self._id, after=after, limit=BATCH)
+        return _Page(len(batch), batch[-1].seq if batch else after, b"".join(map(_frame, batch)))
+
     async def _has(self, seq: int) -> bool:
         found = await self._executions.events(self._id, after=seq - 1, limit=1) if seq else []
         return bool(found) and found[0].seq == seq
@@ -118,8 +141,8 @@ class _Channel:
                 text = b"".join(frame for seq, frame in self._recent if seq > after)
                 self._joined = (after, self._read_upto, text)
             return self._joined[1:]
-        batch = await self._executions.events(self._id, after=after, limit=BATCH)
-        return (batch[-1].seq, b"".join(map(_frame, batch))) if batch else (after, b"")
+        page = await self._page(after)
+        return page.upto, page.frames
 
     async def _read(self) -> None:
         """Look for what is new, for everybody who listens; what is away for the moment is looked for again."""

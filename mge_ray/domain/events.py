@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -343,6 +342,9 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
 }
 
 
+_ANY: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
 class UnreadableEventError(MgeRayError):
     """A journalled event that this version cannot read."""
 
@@ -357,8 +359,6 @@ def decode(payload: str, *, version: int = EVENT_VERSION) -> Event:
     if version != EVENT_VERSION:
         raise UnreadableEventError(f"event version {version} is not {EVENT_VERSION}; use a matching mge-ray")
     try:
-        kind = json.loads(payload)["kind"]
-        event: Event = _ADAPTERS[kind].validate_json(payload)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return _ANY.validate_json(payload)
+    except (ValueError, TypeError, RecursionError) as error:
         raise UnreadableEventError(f"a journalled event cannot be read: {str(error).splitlines()[0]}") from None
-    return event

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -213,7 +214,12 @@ def _reader_engine(location: Location) -> Engine:
     options = "mode=ro"
     if not os.access(path.parent, os.W_OK) and not _exists(path.with_name(path.name + "-wal")):
         options += "&immutable=1"  # SQLite reads a WAL database by making files beside it, which it cannot do here
-    uri = f"file:{quote(str(path))}?{options}"
+    return _sqlite_reader(f"file:{quote(str(path))}?{options}")
+
+
+@lru_cache(maxsize=64)
+def _sqlite_reader(uri: str) -> Engine:
+    """Return the engine for a file; it keeps compiled statements and no connection."""
     return create_engine(
         "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(uri, uri=True, timeout=LOCK_WAIT_S)
     )

@@ -242,8 +242,8 @@ def test_file_that_is_also_a_folder_is_a_failure(sandbox):
 
 def test_cpu_limit_ends_a_check_before_its_deadline(sandbox):
     files = {"test_l.py": "def test_l():\n    while True: pass\n"}
-    record = run(sandbox, files, "test_l.py", limits=SandboxLimits(wall_s=20, cpu_s=1))
-    assert (record.status, record.duration_s < 15) == ("killed", True)
+    record = run(sandbox, files, "test_l.py", limits=SandboxLimits(wall_s=300, cpu_s=1))
+    assert record.status == "killed", "and not timed out"
     assert "1 s of CPU time" in record.detail
 
 
