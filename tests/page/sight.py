@@ -5,7 +5,7 @@ from __future__ import annotations
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 _HEAR = """() => {
   window.heard = [];
   const told = document.getElementById('told');
@@ -14,7 +14,7 @@ _HEAR = """() => {
 
 
 def violations(page: Page) -> list[str]:
-    """Return where the page, as it stands, breaks a rule of WCAG 2 A or AA."""
+    """Return where the page, as it stands, breaks a rule of WCAG 2 A or AA, or of good practice."""
     options = {"runOnly": {"type": "tag", "values": RULES}, "resultTypes": ["violations"]}
     found = Axe().run(page, options=options).response
     assert found["passes"], "no rule was applied"

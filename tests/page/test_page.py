@@ -19,6 +19,7 @@ from tests.page.sight import heard, listen, violations
 END_MS = 60_000
 HOSTILE = "fails <img src=x onerror=alert(1)>"
 FITS = "document.documentElement.scrollWidth <= innerWidth"
+WHOLE_TABLES = "[...document.querySelectorAll('.scroll')].every((one) => one.scrollWidth <= one.clientWidth)"
 ANNOUNCED = re.compile(
     r"(running|paused|completed)(: .+)?\. \d+ of 18 atoms succeeded\.|\d+ of 18 atoms done, 0 failed or blocked"
 )
@@ -134,7 +135,7 @@ def test_code_written_by_hand_opens_what_a_failed_atom_blocked(look, service):
     expect(page.locator(".standing .status")).to_have_text("blocked")
     page.get_by_role("link", name="broken_total").click()
     above = page.get_by_role("group", name="Needed by")
-    expect(above.get_by_role("listitem")).to_have_text("unit39 blocked")
+    expect(above.get_by_role("listitem")).to_have_text("blocked unit39")
     page.get_by_role("button", name="Write it by hand …").click()
     page.get_by_role("textbox", name="Code").fill("def broken_total(amounts: list[int]) -> int:\n    return 0")
     page.get_by_role("button", name="Check and use it").click()
@@ -144,7 +145,7 @@ def test_code_written_by_hand_opens_what_a_failed_atom_blocked(look, service):
     )
     page.get_by_role("button", name="Check and use it").click()
     expect(page.locator(".standing .status")).to_have_text("succeeded", timeout=END_MS)
-    expect(above.get_by_role("listitem")).to_have_text(re.compile("^unit39 (ready|pending)$"))
+    expect(above.get_by_role("listitem")).to_have_text(re.compile("^(ready|pending) unit39$"))
     page.get_by_role("navigation", name="Place").get_by_role("link").click()
     page.get_by_role("button", name="Resume").click()
     expect(page.locator(".standing .status")).to_have_text("completed", timeout=END_MS)
@@ -225,6 +226,7 @@ def test_it_fits_a_narrow_screen(look, failed):
     page = look(f"#/{failed}", viewport={"width": 400, "height": 800})
     expect(page.locator("table.atoms tbody tr")).to_have_count(6)
     assert page.evaluate(FITS)
+    assert page.evaluate(WHOLE_TABLES)
     page.get_by_role("link", name="broken_total").click()
     expect(page.get_by_role("tab")).to_have_count(4)
     assert page.evaluate(FITS)
@@ -233,7 +235,7 @@ def test_it_fits_a_narrow_screen(look, failed):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_view_breaks_a_rule_of_wcag(look, failed, scheme):
+def test_no_view_breaks_a_rule_for_those_who_see_badly(look, failed, scheme):
     found: dict[str, list[str]] = {}
     page = look(color_scheme=scheme)
     expect(page.get_by_role("link", name="fails").first).to_be_visible()
@@ -259,6 +261,8 @@ def test_no_view_breaks_a_rule_of_wcag(look, failed, scheme):
         summary.click()
     found["docs"] = violations(page)
     assert {view: rules for view, rules in found.items() if rules} == {}
+    page.evaluate("document.querySelector('main').append(document.createElement('img'))")
+    assert ["image-alt" in rule for rule in violations(page)] == [True], "a fault is found"
 
 
 def test_readers_are_told_of_changes_of_status_and_not_of_every_event(look, service):
@@ -281,9 +285,11 @@ def test_readers_are_told_of_changes_of_status_and_not_of_every_event(look, serv
 @pytest.mark.parametrize("role", Role)
 def test_only_what_the_token_may_do_is_offered(look, service, failed, role):
     page = look(token=service.token_of(role))
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
     whose = page.get_by_role("banner").get_by_text(f"the {role.value} · {role.value}")
+    expect(whose).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
     expect(whose).to_be_visible()
     page.get_by_role("link", name="fails").first.click()
     expect(page.locator("table.atoms tbody tr")).to_have_count(6)
@@ -294,7 +300,7 @@ def test_only_what_the_token_may_do_is_offered(look, service, failed, role):
     expect(offered).to_have_text(
         [] if role is Role.VIEWER else ["Retry this atom", "Use it despite failure …", "Write it by hand …"]
     )
-    assert [url for url in asked if url.endswith("/whoami")] == []
+    assert sum(url.endswith("/whoami") for url in asked) == 1
     page.get_by_role("button", name="Forget the token").click()
     expect(whose).to_be_hidden()
 
@@ -317,13 +323,13 @@ def test_an_atom_of_two_thousand_shows_its_neighbours_as_links_with_their_state(
     below, above = (page.get_by_role("group", name=name) for name in ("Rests on", "Needed by"))
     expect(below).to_contain_text("nothing")
     expect(above).to_contain_text("1,998 atoms: 1,998 cancelled")
-    expect(above.get_by_role("link")).to_have_count(24)
+    expect(above.get_by_role("link")).to_have_count(12)
     above.get_by_role("button", name="Show all 1,998").click()
     expect(above.get_by_role("link")).to_have_count(1_998)
-    expect(above.get_by_role("link").nth(24)).to_be_focused()
+    expect(above.get_by_role("link").nth(12)).to_be_focused()
     above.get_by_role("link", name="ray1997").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("ray1997")
-    expect(below.get_by_role("listitem")).to_have_text("hub cancelled")
+    expect(below.get_by_role("listitem")).to_have_text("cancelled hub")
     expect(above.get_by_role("link")).to_have_text("rim")
 
 

@@ -151,7 +151,7 @@ function fold(name, make, open) {
 
 function promptOf(one) {
   return h("div", {}, one.prompt_exact ? "" : h("p", { class: "note" }, "Rendered again from the journal; code that it shows was replaced since."),
-    one.system.map((text) => [h("h3", {}, "System"), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": "System prompt" }, text)]),
+    one.system.map((text, at) => [h("h3", {}, "System"), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": at ? `System prompt ${at + 1}` : "System prompt" }, text)]),
     h("h3", {}, "Request"), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": "Request" }, one.prompt));
 }
 
@@ -160,13 +160,13 @@ function why(last) {
   const failing = last.issues.filter((issue) => FAILING.has(issue.severity));
   const first = failing.length ? failing[0] : last.issues[0];
   const more = failing.length - 1;
-  return [first ? issues({ issues: [first] }) : h("p", {}, `Rejected at ${words(last.failed_level || "its check")}.`),
+  return [first ? issues({ issues: [first] }, "First failure") : h("p", {}, `Rejected at ${words(last.failed_level || "its check")}.`),
     more > 0 ? h("p", { class: "note" }, `and ${plural(more, "more failure")}, with the attempt below`) : ""];
 }
 
-function issues(one) {
+function issues(one, label = "Message") {
   const place = (issue) => [FAILING.has(issue.severity) ? null : issue.severity, words(issue.level), issue.rule, issue.line && `line ${issue.line}`].filter(Boolean).join(", ");
-  return h("ul", { class: "errors" }, one.issues.map((issue, at) => h("li", {}, (!at || place(issue) !== place(one.issues[at - 1])) && h("span", { class: "note" }, place(issue)), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": "Message" }, issue.message))));
+  return h("ul", { class: "errors" }, one.issues.map((issue, at) => h("li", {}, (!at || place(issue) !== place(one.issues[at - 1])) && h("span", { class: "note" }, place(issue)), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": at ? `${label} ${at + 1}` : label }, issue.message))));
 }
 
 function code(text, marked) {

@@ -6,7 +6,7 @@ import { arrange, atomLink } from "./atoms.js";
 import { button, h, number, plural, put, status, words } from "./dom.js";
 import { section } from "./execution.js";
 
-const SHOWN = 24;
+const SHOWN = 12;
 const ORDER = ["failed", "blocked", "cancelled", "executing", "generating", "answered", "ready", "waiting", "pending", "succeeded"];
 
 export function neighbours(live, atom, signal) {
@@ -43,7 +43,7 @@ function list(live, title, ids) {
   function item(id) {
     if (!made.has(id)) {
       const standing = h("span", {});
-      made.set(id, { standing, node: h("li", {}, h("a", { class: "mono", href: atomLink(live.id, id) }, id), " ", standing) });
+      made.set(id, { standing, node: h("li", {}, standing, " ", h("a", { class: "mono", href: atomLink(live.id, id) }, id)) });
     }
     const one = made.get(id);
     const state = live.rows.get(id)?.status || "unknown";
@@ -62,7 +62,7 @@ function list(live, title, ids) {
     const sorted = states.flatMap((state) => by.get(state));
     arrange(items, (all ? sorted : sorted.slice(0, SHOWN)).map(item));
     more.hidden = all || ids.length <= SHOWN;
-    put(counts, ids.length ? `${plural(ids.length, "atom")}: ${states.map((state) => `${number(by.get(state).length)} ${words(state)}`).join(", ")}` : "nothing");
+    put(counts, !ids.length ? "nothing" : ids.length === 1 ? "" : `${plural(ids.length, "atom")}: ${states.map((state) => `${number(by.get(state).length)} ${words(state)}`).join(", ")}`);
   }
   draw();
   return { ids, draw, node: h("div", { role: "group", "aria-label": title }, h("h3", {}, title), counts, items, more) };

@@ -119,7 +119,7 @@ function laneOf(wave, stops, span, width) {
     bins.get(bin).all += 1;
   }
   const most = Math.max(1, ...[...bins.values()].map((bin) => bin.all));
-  const unit = Math.min(6, (LANE - 3) / most);
+  const unit = Math.min(9, (LANE - 3) / most);
   const paths = { passed: "", rejected: "", lost: "" };
   for (const [at, bin] of bins) {
     let y = LANE - 3;
