@@ -5,7 +5,9 @@ from __future__ import annotations
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+COLOURS = ["color-contrast", "link-in-text-block"]
+"""The rules whose verdict depends on the scheme."""
 _HEAR = """() => {
   window.heard = [];
   const told = document.getElementById('told');
@@ -14,9 +16,15 @@ _HEAR = """() => {
 
 
 def violations(page: Page) -> list[str]:
-    """Return where the page, as it stands, breaks a rule of WCAG 2 A or AA, or of good practice."""
-    options = {"runOnly": {"type": "tag", "values": RULES}, "resultTypes": ["violations"]}
-    found = Axe().run(page, options=options).response
+    """Return where the page, as it stands, breaks a rule of WCAG 2 A or AA, or of good practice, in either scheme."""
+    page.emulate_media(color_scheme="dark")
+    dark = _broken(page, {"type": "rule", "values": COLOURS})
+    page.emulate_media(color_scheme="light")
+    return [*_broken(page, {"type": "tag", "values": TAGS}), *(f"{one} (dark)" for one in dark)]
+
+
+def _broken(page: Page, which: dict[str, object]) -> list[str]:
+    found = Axe().run(page, options={"runOnly": which, "resultTypes": ["violations"]}).response
     assert found["passes"], "no rule was applied"
     return [
         f"{rule['id']}: {', '.join(map(str, node['target']))}: {node['failureSummary']}"
