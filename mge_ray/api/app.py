@@ -20,6 +20,7 @@ from mge_ray.api.page import add_page
 from mge_ray.api.ports import Executions, Starts, Tokens
 from mge_ray.api.problems import install
 from mge_ray.api.schemas import PREFIX
+from mge_ray.api.whoami import add_whoami
 from mge_ray.domain.access import Caller, Role
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,6 +56,7 @@ def create_app(
     add_start(router, desk, starts, limits, operator)
     add_steering(router, desk, operator)
     add_changes(router, desk, operator, admin)
+    add_whoami(router, viewer)
     add_executions(router, desk, viewer)
     add_atoms(router, desk, viewer)
     add_following(router, desk, limits, viewer)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, computed_field
 
+from mge_ray.domain.access import Role
 from mge_ray.domain.atom import AtomId
 from mge_ray.domain.cost import DEFAULT_BUDGET_USD
 from mge_ray.domain.events import MOST_CONCURRENCY
@@ -244,6 +245,14 @@ class EventsResponse(BaseModel):
 
     events: list[WireEvent]
     next_after: int
+
+
+class CallerResponse(BaseModel):
+    """Who calls: the token's name, its tenant (empty: nobody's in particular) and its role."""
+
+    name: str
+    tenant: str
+    role: Role
 
 
 class ConcurrencyResponse(BaseModel):

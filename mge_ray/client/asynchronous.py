@@ -12,6 +12,7 @@ import httpx2
 from mge_ray.api.schemas import (
     ApproveRequest,
     BudgetRequest,
+    CallerResponse,
     CancelRequest,
     ConcurrencyRequest,
     ConcurrencyResponse,
@@ -124,6 +125,10 @@ class AsyncMgeRayClient:
         return await self._send(calls.change_atom(execution_id, atom_id, "approve", wish))
 
     # ---- views ----------------------------------------------------------------------------------------------------
+
+    async def whoami(self) -> CallerResponse:
+        """Return whose token it is and what it may do."""
+        return await self._send(calls.whoami())
 
     async def executions(self, page: int = 100) -> AsyncIterator[ExecutionListItem]:
         """Yield the executions that the token may see, the latest first, asking for `page` at a time."""

@@ -54,6 +54,11 @@ def start_request(plan: Masterplan) -> s.StartExecutionRequest:
     return s.StartExecutionRequest.model_validate({**data, "atoms": atoms})
 
 
+def whoami() -> Call[s.CallerResponse]:
+    """Ask whose token it is."""
+    return Call("GET", f"{PREFIX}/whoami", _reader(s.CallerResponse))
+
+
 def listed(limit: int, cursor: str | None) -> Call[s.ExecutionListResponse]:
     """List executions."""
     params = {"limit": limit} | ({"cursor": cursor} if cursor else {})

@@ -12,6 +12,7 @@ import httpx2
 from mge_ray.api.schemas import (
     ApproveRequest,
     BudgetRequest,
+    CallerResponse,
     CancelRequest,
     ConcurrencyRequest,
     ConcurrencyResponse,
@@ -122,6 +123,10 @@ class MgeRayClient:
         return self._send(calls.change_atom(execution_id, atom_id, "approve", wish))
 
     # ---- views ----------------------------------------------------------------------------------------------------
+
+    def whoami(self) -> CallerResponse:
+        """Return whose token it is and what it may do."""
+        return self._send(calls.whoami())
 
     def executions(self, page: int = 100) -> Iterator[ExecutionListItem]:
         """Yield the executions that the token may see, the latest first, asking for `page` at a time."""

@@ -128,6 +128,22 @@ async def test_a_token_that_many_use_at_once_is_looked_up_once():
     assert ([answer.status_code for answer in answers], tokens.asked) == ([200] * 5, 1)
 
 
+@pytest.mark.parametrize("role", Role)
+async def test_each_token_is_told_who_it_is_and_no_other(role):
+    async with client_of(LibraryExecutions(), KnownTokens(**TOKENS)) as client:
+        answer = await client.get(f"{API}/whoami", headers={"Authorization": f"Bearer {role.value}"})
+        assert answer.json() == {"name": f"the {role.value}", "tenant": "north", "role": role.value}
+        unknown = await client.get(f"{API}/whoami", headers={"Authorization": "Bearer else"})
+    assert (unknown.status_code, unknown.headers["content-type"]) == (401, "application/problem+json")
+
+
+async def test_where_no_token_is_asked_for_everybody_is_told_to_be_the_administrator():
+    async with client_of(LibraryExecutions()) as client:
+        told = (await client.get(f"{API}/whoami")).json()
+    assert (told["role"], told["tenant"]) == ("admin", "")
+    assert "--no-auth" in told["name"]
+
+
 async def test_acts_by_hand_are_audited_with_who_did_them_and_refused_ones_are_not():
     executions, tokens = LibraryExecutions(), KnownTokens(**TOKENS)
     await begin(executions, plan("a"), "north")

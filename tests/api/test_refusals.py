@@ -10,6 +10,8 @@ import httpx2
 import pytest
 
 from mge_ray.adapters.journal.tokens import list_tokens, revoke_token
+from mge_ray.client import MgeRayClient
+from mge_ray.domain.access import Role
 from tests.api.service import API, ended, listening, numbered, started, until
 
 UNKNOWN = "7c9e6679-7425-40de-944b-000000000000"
@@ -61,6 +63,9 @@ def test_expired_and_revoked_tokens_open_nothing(service):
 def test_a_viewer_looks_an_operator_steers_and_an_admin_sets_budgets(service, north):
     viewer, operator = service.client("north", "viewer"), service.client("north", "operator")
     execution_id = started(operator, numbered("plain", 1))
+    for role in Role:
+        with MgeRayClient(service.url, token=service.token("north", role.value)) as client:
+            assert (client.whoami().tenant, client.whoami().role) == ("north", role)
     assert viewer.get(f"{API}/{execution_id}").status_code == 200
     check_problem(viewer.post(f"{API}/start", json=numbered("plain", 1)), 403, "forbidden")
     for verb in ("pause", "resume", "cancel", "retry"):

@@ -19,6 +19,8 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from mge_ray.adapters.journal import create_token, default_url
+from mge_ray.domain.access import Role
 from tests.page.plans import ANSWERS, WRONG_ANSWERS
 
 API = "/api/v2/execution"
@@ -28,10 +30,15 @@ expect.set_options(timeout=20_000)
 
 @dataclass
 class Service:
-    """Where it is, and the token that it made for whoever started it."""
+    """Where it is, its journal, and the token that it made for whoever started it."""
 
     url: str
     token: str
+    journal: str
+
+    def token_of(self, role: Role) -> str:
+        """Return another token for the same executions; it is named after its role."""
+        return create_token(self.journal, tenant="", role=role, by="a test", name=f"the {role.value}")[0]
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Return the answer's JSON; raise for a refusal."""
@@ -92,7 +99,7 @@ def service(tmp_path_factory, chromium) -> Iterator[Service]:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     try:
         _wait_until_ready(f"http://127.0.0.1:{port}", process, folder / "log")
-        yield Service(f"http://127.0.0.1:{port}", (folder / ".mge" / "first-token").read_text().strip())
+        yield Service(f"http://127.0.0.1:{port}", _first_token(folder), default_url(folder))
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -100,6 +107,10 @@ def service(tmp_path_factory, chromium) -> Iterator[Service]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _first_token(folder: Path) -> str:
+    return (folder / ".mge" / "first-token").read_text().strip()
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -116,7 +127,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
 
 @pytest.fixture
 def look(browser, service) -> Iterator[Callable[..., Page]]:
-    """Open a tab on an address of the page, with the token unless told otherwise.
+    """Open a tab on an address of the page, with the first token, another one, or (empty) none.
 
     What a page complains about or asks other origins for fails the test; but the browser itself reports each refused
     request as an error, so a test says which status it has `refused`.
@@ -124,11 +135,14 @@ def look(browser, service) -> Iterator[Callable[..., Page]]:
     pages: list[Page] = []
     complaints: list[str] = []
 
-    def open_tab(fragment: str = "", *, path: str = "/", token: bool = True, refused: int = 0, **options: Any) -> Page:
+    def open_tab(
+        fragment: str = "", *, path: str = "/", token: str | None = None, refused: int = 0, **options: Any
+    ) -> Page:
+        token = service.token if token is None else token
         context = browser.new_context(**options)
         context.set_default_timeout(20_000)
         if token:
-            context.add_init_script(f"sessionStorage.setItem('mge_ray.token', {json.dumps(service.token)})")
+            context.add_init_script(f"sessionStorage.setItem('mge_ray.token', {json.dumps(token)})")
 
         def said(message: ConsoleMessage) -> None:
             if message.type in {"error", "warning"} and f"status of {refused} " not in message.text:

@@ -46,6 +46,17 @@ def units(name: str, count: int, *, waves: int = 1, broken: bool = False, **sett
     }
 
 
+def star(name: str, count: int) -> dict[str, Any]:
+    """Return a start's body: a hub that `count` atoms rest on, and one that rests on all of them."""
+    ids = [f"ray{n}" for n in range(count)]
+    atoms = {"hub": _atom("hub", []), **{one: _atom(one, ["hub"]) for one in ids}, "rim": _atom("rim", ids)}
+    stubs = [f"{atom['signature']}:\n    raise NotImplementedError\n" for atom in atoms.values()]
+    tests = [f"def test_{one}():\n    assert units.{one}(1) == 1\n" for one in atoms]
+    files = {"lib/__init__.py": "", "lib/units.py": "\n\n".join(stubs), "tests/test_units.py": "\n\n".join(tests)}
+    files["tests/test_units.py"] = f"from lib import units\n\n\n{files['tests/test_units.py']}"
+    return {"name": name, "atoms": atoms, "files": files, "settings": {"reuse": False, "max_concurrency": 1}}
+
+
 def _atom(name: str, rests_on: list[str], arguments: str = "value: int") -> dict[str, Any]:
     return {
         "name": f"Do {name}",

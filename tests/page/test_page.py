@@ -12,10 +12,22 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.plans import units
+from mge_ray.domain.access import Role
+from tests.page.plans import star, units
+from tests.page.sight import heard, listen, violations
 
 END_MS = 60_000
 HOSTILE = "fails <img src=x onerror=alert(1)>"
+FITS = "document.documentElement.scrollWidth <= innerWidth"
+WHOLE_TABLES = "[...document.querySelectorAll('.scroll')].every((one) => one.scrollWidth <= one.clientWidth)"
+ANNOUNCED = re.compile(
+    r"(running|paused|completed)(: .+)?\. \d+ of 18 atoms succeeded\.|\d+ of 18 atoms done, 0 failed or blocked"
+)
+OFFERED = {
+    Role.VIEWER: ["Download the project"],
+    Role.OPERATOR: ["Retry failed …", "Download the project"],
+    Role.ADMIN: ["Retry failed …", "Budget …", "Download the project"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +134,8 @@ def test_code_written_by_hand_opens_what_a_failed_atom_blocked(look, service):
     page = look(f"#/{execution_id}/atom/unit39", refused=400)
     expect(page.locator(".standing .status")).to_have_text("blocked")
     page.get_by_role("link", name="broken_total").click()
+    above = page.get_by_role("group", name="Needed by")
+    expect(above.get_by_role("listitem")).to_have_text("blocked unit39")
     page.get_by_role("button", name="Write it by hand …").click()
     page.get_by_role("textbox", name="Code").fill("def broken_total(amounts: list[int]) -> int:\n    return 0")
     page.get_by_role("button", name="Check and use it").click()
@@ -131,6 +145,7 @@ def test_code_written_by_hand_opens_what_a_failed_atom_blocked(look, service):
     )
     page.get_by_role("button", name="Check and use it").click()
     expect(page.locator(".standing .status")).to_have_text("succeeded", timeout=END_MS)
+    expect(above.get_by_role("listitem")).to_have_text(re.compile("^(ready|pending) unit39$"))
     page.get_by_role("navigation", name="Place").get_by_role("link").click()
     page.get_by_role("button", name="Resume").click()
     expect(page.locator(".standing .status")).to_have_text("completed", timeout=END_MS)
@@ -170,7 +185,7 @@ def test_differences_are_whole_and_small(look):
 
 
 def test_a_wrong_token_is_refused_and_a_right_one_lets_in(look, service, failed):
-    page = look(token=False, refused=401)
+    page = look(token="", refused=401)
     expect(page.get_by_label("Token")).to_be_focused()
     page.keyboard.type("wrong")
     page.keyboard.press("Enter")
@@ -207,41 +222,127 @@ def tab_to(page, href):
     raise AssertionError(f"no way to {href} by the Tab key")
 
 
-CONTRAST = """() => {
-  const bent = (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
-  const level = (colour) => {
-    const [r, g, b] = colour.match(/[\\d.]+/g).map((part) => bent(part / 255));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (node) => {
-    for (let at = node; at; at = at.parentElement) {
-      const colour = getComputedStyle(at).backgroundColor;
-      if (!/, 0\\)$|transparent/.test(colour)) return colour;
-    }
-    return 'rgb(255, 255, 255)';
-  };
-  const written = (node) => [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim());
-  const pale = [];
-  for (const node of document.querySelectorAll('body *')) {
-    if (!node.checkVisibility() || !written(node)) continue;
-    const [a, b] = [level(getComputedStyle(node).color), level(behind(node))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) pale.push(`${node.tagName} ${node.className} ${node.textContent.slice(0, 30)}`);
-  }
-  return pale; }"""
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_readable_in_both_schemes_and_fits_a_narrow_screen(look, failed, scheme):
-    page = look(f"#/{failed}", color_scheme=scheme, viewport={"width": 400, "height": 800})
+def test_it_fits_a_narrow_screen(look, failed):
+    page = look(f"#/{failed}", viewport={"width": 400, "height": 800})
     expect(page.locator("table.atoms tbody tr")).to_have_count(6)
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 24, 27)"
-    assert dark is (scheme == "dark")
-    assert page.evaluate(CONTRAST) == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(FITS)
+    assert page.evaluate(WHOLE_TABLES)
     page.get_by_role("link", name="broken_total").click()
     expect(page.get_by_role("tab")).to_have_count(4)
-    assert page.evaluate(CONTRAST) == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(FITS)
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 24, 27)"
+
+
+def test_no_view_breaks_a_rule_of_accessibility(look, failed):
+    found: dict[str, list[str]] = {}
+    page = look()
+    expect(page.get_by_role("link", name="fails").first).to_be_visible()
+    found["list"] = violations(page)
+    page.goto(f"{page.url.partition('#')[0]}#/{failed}")
+    expect(page.locator("table.atoms tbody tr")).to_have_count(6)
+    found["execution"] = violations(page)
+    page.get_by_role("button", name="Budget …").click()
+    found["dialog"] = violations(page)
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="broken_total").click()
+    expect(page.get_by_role("tab")).to_have_count(4)
+    page.get_by_text("Prompt", exact=True).click()
+    while not page.get_by_role("region", name="Changes").count():  # an answer may be the same code again
+        page.get_by_role("tab").locator(":scope[aria-selected=true]").press("ArrowLeft")
+    found["atom"] = violations(page)
+    page.get_by_role("button", name="Forget the token").click()
+    expect(page.get_by_label("Token")).to_be_focused()
+    found["token"] = violations(page)
+    page = look(path="/docs")
+    expect(page.get_by_role("heading", name="Schemas")).to_be_visible()
+    for summary in page.locator("summary").all()[:4]:
+        summary.click()
+    found["docs"] = violations(page)
+    assert {view: rules for view, rules in found.items() if rules} == {}
+
+
+def test_what_breaks_a_rule_is_found(look):
+    page = look(token="")
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.evaluate(
+        """() => {
+        const pale = document.createElement('p');
+        pale.textContent = 'hardly to be read';
+        pale.style.color = 'light-dark(white, #333)';
+        document.querySelector('main').append(document.createElement('img'), pale);
+        }"""
+    )
+    found = [(rule.partition(":")[0], rule.endswith("(dark)")) for rule in violations(page)]
+    assert set(found) == {("color-contrast", False), ("image-alt", False), ("color-contrast", True)}
+
+
+def test_readers_are_told_of_changes_of_status_and_not_of_every_event(look, service):
+    execution_id = service.start(units("announced", 18, waves=3, max_concurrency=4))
+    page = look(f"#/{execution_id}")
+    expect(page.get_by_role("heading", name="announced")).to_be_visible()
+    listen(page)
+    told = page.get_by_role("status")
+    service.call("POST", f"/{execution_id}/pause", {"reason": "lunch"})
+    expect(told.filter(has_text=re.compile(r"^paused: lunch\. \d+ of 18 atoms succeeded"))).to_have_count(1)
+    assert violations(page) == []
+    service.call("POST", f"/{execution_id}/resume")
+    expect(told.filter(has_text="completed. 18 of 18 atoms succeeded.")).to_have_count(1, timeout=END_MS)
+    said = heard(page)
+    assert all(ANNOUNCED.fullmatch(text) for text in said), said
+    events = service.call("GET", f"/{execution_id}/events?limit=1000")["events"]
+    assert len(said) < 18 < len(events)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_only_what_the_token_may_do_is_offered(look, service, failed, role):
+    page = look(token=service.token_of(role))
+    whose = page.get_by_role("banner").get_by_text(f"the {role.value} · {role.value}")
+    expect(whose).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    expect(whose).to_be_visible()
+    page.get_by_role("link", name="fails").first.click()
+    expect(page.locator("table.atoms tbody tr")).to_have_count(6)
+    offered = page.get_by_role("group", name="Control").get_by_role("button")
+    expect(offered).to_have_text(OFFERED[role])
+    page.get_by_role("link", name="broken_total").click()
+    expect(page.get_by_role("tab")).to_have_count(4)
+    expect(offered).to_have_text(
+        [] if role is Role.VIEWER else ["Retry this atom", "Use it despite failure …", "Write it by hand …"]
+    )
+    assert sum(url.endswith("/whoami") for url in asked) == 1
+    page.get_by_role("button", name="Forget the token").click()
+    expect(whose).to_be_hidden()
+
+
+def test_everything_is_offered_where_the_role_cannot_be_found_out(look, service, failed):
+    page = look(token="", refused=403)
+    page.route("**/whoami", lambda route: route.fulfill(status=403, json={"detail": "not for you"}))
+    page.get_by_label("Token").fill(service.token_of(Role.VIEWER))
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="fails").first.click()
+    page.get_by_role("button", name="Retry failed …").click()
+    page.get_by_role("button", name="Grant new attempts").click()
+    expect(page.get_by_role("alert")).to_contain_text("this needs a token of role operator; yours is viewer")
+
+
+def test_an_atom_of_two_thousand_shows_its_neighbours_as_links_with_their_state(look, service):
+    execution_id = service.start(star("star", 1_998))
+    service.call("POST", f"/{execution_id}/cancel")
+    page = look(f"#/{execution_id}/atom/hub")
+    below, above = (page.get_by_role("group", name=name) for name in ("Rests on", "Needed by"))
+    expect(below).to_contain_text("nothing")
+    expect(above).to_contain_text("1,998 atoms: 1,998 cancelled")
+    expect(above.get_by_role("link")).to_have_count(12)
+    above.get_by_role("button", name="Show all 1,998").click()
+    expect(above.get_by_role("link")).to_have_count(1_998)
+    expect(above.get_by_role("link").nth(12)).to_be_focused()
+    above.get_by_role("link", name="ray1997").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("ray1997")
+    expect(below.get_by_role("listitem")).to_have_text("cancelled hub")
+    expect(above.get_by_role("link")).to_have_text("rim")
 
 
 def test_commands_of_the_api_page_work_when_they_are_pasted(look, service, failed, tmp_path):

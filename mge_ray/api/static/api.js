@@ -36,7 +36,8 @@ function headers(more) {
   return asksForToken && token.get() ? { Authorization: `Bearer ${token.get()}`, ...more } : more || {};
 }
 
-async function once(path, options) {
+// One try; returns the response or throws the problem.
+export async function once(path, options = {}) {
   const { body, accept, lastEventId, signal } = options;
   const answer = await fetch(BASE + path, {
     method: options.method || "GET",

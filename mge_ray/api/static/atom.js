@@ -1,12 +1,13 @@
-// One atom: why it stands as it does, its attempts beside each other, and what a person may do about it.
+// One atom: why it stands as it does, its neighbours, its attempts beside each other, and what a person may do about it.
 
 import { atomPath, get, post } from "./api.js";
-import { atomLink } from "./atoms.js";
 import { ask } from "./dialogs.js";
 import { diff } from "./diff.js";
 import { button, dollars, h, number, plural, simulated, status, throttled, time, words } from "./dom.js";
 import { section } from "./execution.js";
+import { neighbours } from "./neighbours.js";
 import { notice, tell } from "./tell.js";
+import { who } from "./who.js";
 
 const LOOK_EVERY_MS = 500;
 const CONTEXT = 3;
@@ -14,9 +15,10 @@ const FAILING = new Set(["critical", "error"]);
 
 export function showAtom({ node, signal, live, atom, title }) {
   const head = h("div", {}, h("h1", { class: "mono" }, atom));
-  const body = h("div", {});
+  const [body, below] = [h("div", {}), h("div", {})];
+  const beside = neighbours(live, atom, signal);
   const back = h("a", { href: `#/${live.id}` }, "Execution");
-  node.append(h("nav", { "aria-label": "Place", class: "crumbs" }, back), head, body);
+  node.append(h("nav", { "aria-label": "Place", class: "crumbs" }, back), head, body, beside, below);
   title(atom);
   const chosen = { attempt: null };
   let shown = "";
@@ -24,7 +26,7 @@ export function showAtom({ node, signal, live, atom, title }) {
   async function look() {
     const [state, { attempts }] = await Promise.all([get(atomPath(live.id, atom), signal), get(`${atomPath(live.id, atom)}/attempts`, signal)]);
     const row = live.rows.get(atom);
-    const key = JSON.stringify([state, attempts, row, live.state?.status]);
+    const key = JSON.stringify([state, attempts, row, live.state?.status, who.may("operator")]);
     if (key === shown) return;
     const before = shown && JSON.parse(shown)[0].status;
     shown = key;
@@ -36,8 +38,9 @@ export function showAtom({ node, signal, live, atom, title }) {
   const trouble = (error) => { if (!signal.aborted && error.status !== 401) notice(error.message); };
   const lookSoon = throttled(LOOK_EVERY_MS, () => { if (!signal.aborted) look().catch(trouble); });
   signal.addEventListener("abort", lookSoon.cancel);
-  live.addEventListener("rows", ({ detail }) => { if (detail.has(atom) || live.rows.get(atom)?.depends_on.some((id) => detail.has(id))) lookSoon(); }, { signal });
+  live.addEventListener("rows", ({ detail }) => { if (detail.has(atom)) lookSoon(); }, { signal });
   live.addEventListener("state", ({ detail: { before, state } }) => { if (before?.status !== state.status) lookSoon(); }, { signal });
+  who.addEventListener("known", lookSoon, { signal });
   lookSoon();
 
   function draw(state, attempts, row) {
@@ -47,17 +50,15 @@ export function showAtom({ node, signal, live, atom, title }) {
     const last = attempts.at(-1);
     body.replaceChildren(
       section("facts", "Where it stands", facts(state, row), !attempts.length && state.code && code(state.code, [])),
-      last && !last.passed && state.status === "failed" ? section("why", "Why it failed", why(last)) : "",
-      attempts.length ? section("attempts", "Attempts", tabs(attempts, chosen)) : "");
+      last && !last.passed && state.status === "failed" ? section("why", "Why it failed", why(last)) : "");
+    below.replaceChildren(attempts.length ? section("attempts", "Attempts", tabs(attempts, chosen)) : "");
     if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
   }
 
   function facts(state, row) {
-    const names = row ? row.depends_on : [];
     const lines = [
       row && ["Place", h("span", { class: "mono" }, `${row.file}: ${row.symbol}`)],
       ["Wave", number(state.wave_id)],
-      ["Rests on", names.length ? names.map((id, at) => [at ? ", " : "", h("a", { class: "mono", href: atomLink(live.id, id) }, id), ` (${words(live.rows.get(id)?.status || "unknown")})`]) : "nothing"],
       state.cause && ["Cause", h("span", { class: "bad" }, state.cause)],
       ["Took", [plural(state.attempts, "attempt"), dollars(state.cost_usd), `${time(state.time_seconds)} in flight`].join(" · ")],
       state.unknown_cost_usd > 0 && ["Unknown spend", `at most ${dollars(state.unknown_cost_usd)}`],
@@ -70,6 +71,7 @@ export function showAtom({ node, signal, live, atom, title }) {
   }
 
   function actions(state, attempts) {
+    if (!who.may("operator")) return "";
     const change = async (verb, values, said) => {
       live.take(await post(`${atomPath(live.id, atom)}/${verb}`, values));
       tell(said, true);
@@ -149,7 +151,7 @@ function fold(name, make, open) {
 
 function promptOf(one) {
   return h("div", {}, one.prompt_exact ? "" : h("p", { class: "note" }, "Rendered again from the journal; code that it shows was replaced since."),
-    one.system.map((text) => [h("h3", {}, "System"), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": "System prompt" }, text)]),
+    one.system.map((text, at) => [h("h3", {}, "System"), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": at ? `System prompt ${at + 1}` : "System prompt" }, text)]),
     h("h3", {}, "Request"), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": "Request" }, one.prompt));
 }
 
@@ -158,13 +160,13 @@ function why(last) {
   const failing = last.issues.filter((issue) => FAILING.has(issue.severity));
   const first = failing.length ? failing[0] : last.issues[0];
   const more = failing.length - 1;
-  return [first ? issues({ issues: [first] }) : h("p", {}, `Rejected at ${words(last.failed_level || "its check")}.`),
+  return [first ? issues({ issues: [first] }, "First failure") : h("p", {}, `Rejected at ${words(last.failed_level || "its check")}.`),
     more > 0 ? h("p", { class: "note" }, `and ${plural(more, "more failure")}, with the attempt below`) : ""];
 }
 
-function issues(one) {
+function issues(one, label = "Message") {
   const place = (issue) => [FAILING.has(issue.severity) ? null : issue.severity, words(issue.level), issue.rule, issue.line && `line ${issue.line}`].filter(Boolean).join(", ");
-  return h("ul", { class: "errors" }, one.issues.map((issue, at) => h("li", {}, (!at || place(issue) !== place(one.issues[at - 1])) && h("span", { class: "note" }, place(issue)), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": "Message" }, issue.message))));
+  return h("ul", { class: "errors" }, one.issues.map((issue, at) => h("li", {}, (!at || place(issue) !== place(one.issues[at - 1])) && h("span", { class: "note" }, place(issue)), h("pre", { class: "message", tabindex: "0", role: "region", "aria-label": at ? `${label} ${at + 1}` : label }, issue.message))));
 }
 
 function code(text, marked) {

@@ -150,7 +150,7 @@ function draw(live, row) {
 }
 
 // Makes `body` hold just `nodes` in this order; those that stay where they are keep focus and selection.
-function arrange(body, nodes) {
+export function arrange(body, nodes) {
   const wanted = new Set(nodes);
   const focused = body.contains(document.activeElement) ? document.activeElement : null;
   for (const child of [...body.children]) if (!wanted.has(child)) child.remove();

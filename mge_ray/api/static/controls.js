@@ -1,22 +1,23 @@
-// What may be done about an execution as it stands. Buttons stay in place and are hidden, so that focus has somewhere to go.
+// What may be done about an execution as it stands, by whoever looks. Buttons stay in place and are hidden, so that focus has somewhere to go.
 
 import { post, request } from "./api.js";
 import { ask } from "./dialogs.js";
 import { button, dollars, h, plural } from "./dom.js";
 import { clear, notice, tell } from "./tell.js";
+import { who } from "./who.js";
 
 const VERBS = [
-  ["pause", "Pause", (one) => one.status === "running"],
-  ["resume", "Resume", (one) => one.status === "paused"],
-  ["halt", "Pause now …", (one) => one.status === "running" || (one.status === "paused" && one.atoms_in_flight > 0)],
-  ["retry", "Retry failed …", (one) => one.atoms_failed > 0 && ["paused", "failed"].includes(one.status)],
-  ["budget", "Budget …", (one) => one.status !== "cancelled" && one.status !== "completed"],
-  ["concurrency", "Concurrency …", (one) => ["running", "paused"].includes(one.status)],
-  ["cancel", "Cancel …", (one) => ["pending", "running", "paused"].includes(one.status)],
-  ["download", "Download the project", (one) => one.atoms_succeeded > 0],
+  ["pause", "Pause", "operator", (one) => one.status === "running"],
+  ["resume", "Resume", "operator", (one) => one.status === "paused"],
+  ["halt", "Pause now …", "operator", (one) => one.status === "running" || (one.status === "paused" && one.atoms_in_flight > 0)],
+  ["retry", "Retry failed …", "operator", (one) => one.atoms_failed > 0 && ["paused", "failed"].includes(one.status)],
+  ["budget", "Budget …", "admin", (one) => one.status !== "cancelled" && one.status !== "completed"],
+  ["concurrency", "Concurrency …", "operator", (one) => ["running", "paused"].includes(one.status)],
+  ["cancel", "Cancel …", "operator", (one) => ["pending", "running", "paused"].includes(one.status)],
+  ["download", "Download the project", "viewer", (one) => one.atoms_succeeded > 0],
 ];
 
-export function controls(live, on) {
+export function controls(live, signal) {
   const path = (verb) => `/${live.id}/${verb}`;
   let busy = false;
 
@@ -62,7 +63,7 @@ export function controls(live, on) {
     }),
     budget: () => ask({
       title: "Another budget", go: "Set the limit",
-      text: `Spent so far: ${dollars(live.state.total_cost_usd)}. The present limit is ${live.state.budget_usd === null ? "none" : dollars(live.state.budget_usd)}. This needs an admin's token and is audited.`,
+      text: `Spent so far: ${dollars(live.state.total_cost_usd)}. The present limit is ${live.state.budget_usd === null ? "none" : dollars(live.state.budget_usd)}. ${who.caller ? "" : "This needs an admin's token. "}The change is audited.`,
       fields: [
         { name: "limit_usd", label: "Limit in US dollars", type: "number", min: 0, max: 1e9, step: "any", value: live.state.budget_usd ?? "", required: true },
         { name: "reason", label: "Reason", required: true, maxlength: 500 },
@@ -76,19 +77,23 @@ export function controls(live, on) {
     }),
     download: () => download(live),
   };
-  const buttons = VERBS.map(([name, text, may]) => {
+  const buttons = VERBS.map(([name, text, role, may]) => {
     const made = button(text, () => alone(made, doings[name]), { hidden: true, class: name === "resume" || name === "pause" ? "main" : name === "cancel" ? "danger" : null });
-    return [made, may];
+    return [made, (one) => who.may(role) && may(one)];
   });
 
   function show() {
+    if (!live.state) return;
     const focused = buttons.find(([made]) => made === document.activeElement)?.[0];
     for (const [made, may] of buttons) made.hidden = !may(live.state);
+    node.hidden = buttons.every(([made]) => made.hidden);
     if (focused?.hidden) (buttons.find(([made]) => !made.hidden)?.[0] || document.getElementById("main")).focus();
   }
-  on("state", show);
-  if (live.state) show();
-  return h("div", { class: "controls", role: "group", "aria-label": "Control" }, buttons.map(([made]) => made));
+  const node = h("div", { class: "controls", role: "group", "aria-label": "Control" }, buttons.map(([made]) => made));
+  live.addEventListener("state", show, { signal });
+  who.addEventListener("known", show, { signal });
+  show();
+  return node;
 }
 
 async function download(live) {

@@ -45,8 +45,8 @@ function command(path, verb, example) {
   return lines.join(" \\\n  ");
 }
 
-function copied(make) {
-  const pre = h("pre", { tabindex: "0", role: "region", "aria-label": "Command" });
+function copied(label, make) {
+  const pre = h("pre", { tabindex: "0", role: "region", "aria-label": `Command: ${label}` });
   const show = () => put(pre, make());
   commands.push(show);
   show();
@@ -85,7 +85,7 @@ function operation(path, verb, said, api) {
   return h("article", {},
     h("h3", {}, h("span", { class: "verb" }, verb.toUpperCase()), path),
     h("p", {}, ticked((said.description || said.summary || "").trim())),
-    copied(() => command(path, verb, example)),
+    copied(`${verb.toUpperCase()} ${path}`, () => command(path, verb, example)),
     h("details", {}, h("summary", {}, "Parameters, body and answers"),
       parameters(said.parameters || [], api),
       schema ? [h("h4", {}, `Body: ${typeOf(schema, api)}`), h("p", {}, ticked(resolved(schema, api).description || "")), fields(schema, api)] : "",
@@ -128,7 +128,7 @@ async function show() {
   }
   main.append(h("div", {}, h("h1", {}, api.info.title), h("p", { class: "note" }, `Version ${api.info.version}`), api.info.description.split("\n\n").map((text) => h("p", {}, ticked(text))),
     h("section", { "aria-labelledby": "commands" }, h("h2", { id: "commands" }, "In the commands below"),
-      asksForToken ? [h("p", {}, "A token that may do it, in the shell's environment:"), copied(() => "read -rs TOKEN && export TOKEN")] : h("p", {}, "This service asks for no token."), inputs(api)),
+      asksForToken ? [h("p", {}, "A token that may do it, in the shell's environment:"), copied("the token", () => "read -rs TOKEN && export TOKEN")] : h("p", {}, "This service asks for no token."), inputs(api)),
     [...groups].map(([tag, operations]) => h("section", { "aria-labelledby": `tag-${tag}` }, h("h2", { id: `tag-${tag}` }, tag[0].toUpperCase() + tag.slice(1)), operations)),
     h("section", { "aria-labelledby": "schemas" }, h("h2", { id: "schemas" }, "Schemas"), schemas(api))));
 }

@@ -20,7 +20,7 @@ export function showExecution({ node, signal, live, title }) {
   const atoms = atomTable(live, signal);
   const loading = h("p", { class: "note", role: "status" }, "Loading …");
   const body = h("div", { hidden: true },
-    head.node, controls(live, on), head.figures,
+    head.node, controls(live, signal), head.figures,
     section("money", "Money", money.node),
     section("waves", "Waves", waves.node),
     section("calls", "Calls in flight", throttle),

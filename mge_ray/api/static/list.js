@@ -1,7 +1,7 @@
 // The list of executions, the latest first.
 
 import { get } from "./api.js";
-import { bar, button, dollars, h, moment, number, percent, simulated, status, time } from "./dom.js";
+import { bar, button, dollars, h, moment, number, percent, simulated, status, time, words } from "./dom.js";
 import { notice, tell } from "./tell.js";
 
 const PAGE = 50;
@@ -30,11 +30,13 @@ export function showList({ node, signal, title }) {
       const id = item.execution.execution_id;
       const text = JSON.stringify(item);
       if (items.get(id) === text) continue;
+      const before = items.has(id) && JSON.parse(items.get(id));
       items.set(id, text);
       const made = row(item);
       const old = rows.get(id);
       rows.set(id, made);
       if (old) {
+        if (before.execution.status !== item.execution.status) tell(`${item.execution.name || "unnamed"}: ${words(item.execution.status)}`);
         const focused = old.contains(document.activeElement);
         old.replaceWith(made);
         if (focused) made.querySelector("a").focus();

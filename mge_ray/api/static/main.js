@@ -2,14 +2,16 @@
 
 import { asksForToken, refusal, request, token } from "./api.js";
 import { showAtom } from "./atom.js";
-import { h } from "./dom.js";
+import { h, put } from "./dom.js";
 import { showExecution } from "./execution.js";
 import { showList } from "./list.js";
 import { Live } from "./live.js";
 import { clear, link, notice } from "./tell.js";
+import { who } from "./who.js";
 
 const main = document.getElementById("main");
 const forget = document.getElementById("forget");
+const whose = document.getElementById("who");
 let live = null;
 let leave = () => {};
 let first = true;
@@ -40,6 +42,7 @@ function show() {
   link("");
   if (asksForToken && !token.get()) { askForToken(""); return; }
   forget.hidden = !asksForToken;
+  who.ask();
   const [view, id, atom] = meant();
   const stop = new AbortController();
   leave = () => stop.abort(new DOMException("left", "AbortError"));
@@ -69,6 +72,8 @@ function moved() {
 function askForToken(why) {
   leave();
   followed(null);
+  who.forget();
+  showWhose();
   forget.hidden = true;
   title("Token");
   const input = h("input", { id: "token", type: "password", autocomplete: "off", spellcheck: "false", required: true, maxlength: 200, "aria-describedby": "token-note token-why" });
@@ -96,6 +101,12 @@ function askForToken(why) {
   input.focus();
 }
 
+function showWhose() {
+  put(whose, who.text());
+  whose.hidden = !who.caller;
+}
+
+who.addEventListener("known", showWhose);
 refusal.tell = (error) => {
   token.forget();
   askForToken(`${error.message[0].toUpperCase()}${error.message.slice(1)}.`);

@@ -7,6 +7,7 @@ const DRAW_EVERY_MS = 500;
 const SHOWN = 40;
 const LANE = 22;
 const BIN = 3;
+const LETTER = 7; // a label that would not fit is left out
 const KINDS = ["passed", "rejected", "lost"];
 
 export function waveTable(live, signal) {
@@ -119,7 +120,7 @@ function laneOf(wave, stops, span, width) {
     bins.get(bin).all += 1;
   }
   const most = Math.max(1, ...[...bins.values()].map((bin) => bin.all));
-  const unit = Math.min(6, (LANE - 3) / most);
+  const unit = Math.min(9, (LANE - 3) / most);
   const paths = { passed: "", rejected: "", lost: "" };
   for (const [at, bin] of bins) {
     let y = LANE - 3;
@@ -141,5 +142,8 @@ function drawAxis(axis, span, width) {
   axis.setAttribute("viewBox", `0 0 ${width} 14`);
   axis.setAttribute("width", width);
   axis.setAttribute("height", 14);
-  for (let at = 0; at <= seconds * 0.94 || at === 0; at += step) axis.append(s("text", { x: ((at / seconds) * width).toFixed(1), y: 11 }, at < 100 ? `${+at.toPrecision(2)} s` : time(at)));
+  for (let at = 0; at <= seconds || at === 0; at += step) {
+    const [x, text] = [(at / seconds) * width, at < 100 ? `${+at.toPrecision(2)} s` : time(at)];
+    if (at === 0 || x + text.length * LETTER <= width) axis.append(s("text", { x: x.toFixed(1), y: 11 }, text));
+  }
 }
