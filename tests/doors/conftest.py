@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from mge_ray.cli import main
-from tests.doors.heads import Cluster, head
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,3 @@ def cli(monkeypatch, capsys, tmp_path):
 def starter(cli, tmp_path):
     assert cli("init", "my-plan").code == 0
     return tmp_path / "my-plan"
-
-
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory) -> Iterator[Cluster]:
-    """One head node for all tests whose runs join a cluster; each leaves it an idle engine, which the next replaces."""
-    home = tmp_path_factory.mktemp("home")
-    with head(dashboard=True, HOME=str(home)) as running:
-        yield running
