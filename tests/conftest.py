@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.doors.heads import Cluster, head
+from tests.heads import Cluster, head
 
 SKIP_NOTHING = "MGE_RAY_SKIP_NOTHING"
 

@@ -19,7 +19,7 @@ import httpx2
 from mge_ray.adapters.journal import upgrade
 from mge_ray.adapters.journal.tokens import create_token
 from mge_ray.domain.access import Role
-from tests.doors.heads import below, free_port, titled
+from tests.heads import below, free_port, titled
 
 API = "/api/v2/execution"
 PATIENCE_S = 90.0

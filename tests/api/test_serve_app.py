@@ -16,7 +16,7 @@ import pytest
 
 from mge_ray.cli.simulate import configuration, server
 from tests.api.service import API, PATIENCE_S, ended, numbered, started, until
-from tests.doors.heads import free_port, head
+from tests.heads import free_port, head
 
 ROOT = Path(__file__).parents[2]
 SERVE = str(Path(sys.executable).with_name("serve"))

@@ -15,7 +15,7 @@ from mge_ray.domain.errors import MgeRayError
 from mge_ray.domain.events import GenerationArrived
 from mge_ray.domain.state import ExecutionStatus
 from tests.cluster.chaos.books import server_stats
-from tests.doors.heads import PATIENCE_S, job_id_of
+from tests.heads import PATIENCE_S, job_id_of
 
 RUN = ("python", "-m", "mge_ray", "run", "my-plan/plan.yaml")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import mge_ray
 from mge_ray.adapters.journal import default_url, list_executions
 from mge_ray.cli.simulate import configuration, server
-from tests.doors.heads import free_port
+from tests.heads import free_port
 
 
 def other_code(folder: Path) -> None:

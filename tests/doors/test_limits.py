@@ -16,7 +16,7 @@ from mge_ray.cli.simulate import configuration, server
 from mge_ray.pipeline.output_folder import write_project
 from mge_ray.pipeline.plan_file import load_plan
 from tests.cluster.chaos.books import server_stats
-from tests.doors.heads import Cluster
+from tests.heads import Cluster
 
 MODEL = "claude-sonnet-5-5"
 ONE_CALL = ("--max-tokens", 512, "--price", f"{MODEL}=0/10")

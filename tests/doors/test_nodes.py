@@ -23,7 +23,7 @@ from mge_ray.domain.events import GenerationArrived, GenerationFailed, LeaseGran
 from mge_ray.domain.generation import FailureKind
 from tests.cluster.chaos.books import server_stats
 from tests.cluster.conftest import numbered_plan
-from tests.doors.heads import Cluster, below, head, titled
+from tests.heads import Cluster, below, head, titled
 
 PATIENCE_S = 300
 ATOMS = 36

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mge_ray.cluster.guard import MARK
+
 RAY = str(Path(sys.executable).with_name("ray"))
 OBJECT_STORE_BYTES = 200_000_000
 STARTS = 3
@@ -146,7 +148,7 @@ def head(*, cpus: int = 2, dashboard: bool = False, **environment: str) -> Itera
             Path(name),
             f"127.0.0.1:{port}",
             f"http://127.0.0.1:{dashboard_port}",
-            os.environ
+            {name: value for name, value in os.environ.items() if name != MARK}  # that of a Ray in this very process
             | {
                 "RAY_AUTH_MODE": "token",
                 "RAY_AUTH_TOKEN": secrets.token_hex(32),
