@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,11 +91,6 @@ class Cluster:
     def add_node(self, cpus: int) -> subprocess.Popen[str]:
         """Start a worker node; it also has the resource `other`, which the head has not."""
         return self.start(f"--address={self.address}", f"--num-cpus={cpus}", '--resources={"other": 1}')
-
-    def add_nodes(self, count: int) -> list[subprocess.Popen[str]]:
-        """Start worker nodes of one CPU, all at once."""
-        with ThreadPoolExecutor(count) as pool:
-            return list(pool.map(self.add_node, [1] * count))
 
     def coordinators(self) -> list[int]:
         """Return the processes that drive executions on this cluster: one, once there is an engine."""
