@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+from collections.abc import Iterator
 
 import pytest
+
+from tests.heads import Cluster, head
 
 SKIP_NOTHING = "MGE_RAY_SKIP_NOTHING"
 
@@ -25,6 +28,14 @@ def _log_of_ones_own():
     log.handlers.clear()
     log.setLevel(logging.NOTSET)
     log.propagate = True
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    """One head node for all tests whose runs join a cluster; each leaves it an idle engine, which the next replaces."""
+    home = tmp_path_factory.mktemp("home")
+    with head(dashboard=True, HOME=str(home)) as running:
+        yield running
 
 
 @pytest.fixture

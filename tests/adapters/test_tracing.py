@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -15,6 +12,7 @@ from mge_ray.adapters.tracing import Tracing, open_traces
 from mge_ray.domain.generation import FailureKind, Usage
 from mge_ray.execution.recovery import replay
 from tests.builders import EXECUTION_ID, MAYBE_BILLED, failure, generation, plan
+from tests.collector import collecting
 from tests.engines import driven_run, engine, service
 from tests.fakes.llm import ScriptedClient
 
@@ -162,47 +160,18 @@ async def test_a_cancelled_execution_has_its_span_too(traced):
 # ---- over the wire ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def collector():
-    """An OTLP receiver on the loopback; what it got is in `received`."""
-    received = []
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self):  # http.server's name
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.append((self.path, body))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    server.received = received
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-async def test_spans_reach_a_collector_that_the_environment_names(collector, monkeypatch):
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
-    tracing = open_traces()
-    await driven_run(engine(traces_for=tracing.of), plan("a"))
-    tracing.close()
+async def test_spans_reach_a_collector_that_the_environment_names(monkeypatch):
+    with collecting() as collector:
+        for name, value in collector.environment.items():
+            monkeypatch.setenv(name, value)
+        tracing = open_traces()
+        await driven_run(engine(traces_for=tracing.of), plan("a"))
+        tracing.close()
     assert {path for path, _ in collector.received} == {"/v1/traces"}
-    spans, services = [], set()
-    for _, body in collector.received:
-        for one in ExportTraceServiceRequest.FromString(body).resource_spans:
-            services |= {item.value.string_value for item in one.resource.attributes if item.key == "service.name"}
-            spans += [span for scope in one.scope_spans for span in scope.spans]
-    assert sorted(span.name for span in spans) == ["atom a", "attempt 1", "chat m", "check", "execution", "wave 1"]
-    assert {span.trace_id for span in spans} == {EXECUTION_ID.bytes}
-    assert services == {"mge-ray"}
+    names = sorted(span.name for span in collector.spans)
+    assert names == ["atom a", "attempt 1", "chat m", "check", "execution", "wave 1"]
+    assert {span.trace_id for span in collector.spans} == {EXECUTION_ID.bytes}
+    assert collector.services == {"mge-ray"}
 
 
 def test_nothing_is_traced_unless_asked_for(monkeypatch):

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import httpx2
 from mge_ray.adapters.journal import upgrade
 from mge_ray.adapters.journal.tokens import create_token
 from mge_ray.domain.access import Role
+from tests.heads import below, free_port, titled
 
 API = "/api/v2/execution"
 PATIENCE_S = 90.0
@@ -123,20 +123,7 @@ class Service:
 
     def processes(self, title: str) -> list[int]:
         """Return this service's processes with a title or program that begins so, and no other Ray's."""
-        parents, titled = {}, []
-        for process in Path("/proc").iterdir():
-            if process.name.isdigit():
-                with contextlib.suppress(OSError):
-                    parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                    program = (process / "cmdline").read_text().partition("\0")[0].rpartition("/")[2]
-                    if program.startswith(title):
-                        titled.append(int(process.name))
-        return [pid for pid in titled if self._below(pid, parents)]
-
-    def _below(self, pid: int, parents: dict[int, int]) -> bool:
-        while pid and pid != self.pid:
-            pid = parents.get(pid, 0)
-        return pid == self.pid
+        return titled(below(self.pid), title)
 
 
 def listening(pid: int) -> set[str]:
@@ -204,44 +191,48 @@ def stream(client: httpx2.Client, execution_id: str, last: int | None = None, **
                 number, kind = None, "message"
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+@dataclass(frozen=True)
+class Program:
+    """`mge-ray serve` as it runs."""
+
+    url: str
+    pid: int
+    books_url: str
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *options: str, latency: str = "fixed:0.4") -> Iterator[Service]:
-    """Run `mge-ray serve` with the simulated server in a process group of its own."""
-    (folder / "answers.json").write_text(json.dumps(answers()))
-    db, port, log = f"sqlite:///{folder / 'journal.db'}", free_port(), folder / "serve.log"
-    upgrade(db)
-    service = Service(f"http://127.0.0.1:{port}", 0, db, "")
-    service.token()  # so that none has to be made for a first caller
-    command = [
-        sys.executable,
-        "-m",
-        "mge_ray",
-        "serve",
-        "--simulate",
-        f"--port={port}",
-        f"--db={folder / 'journal.db'}",
-    ]
-    command += ["--answers", str(folder / "answers.json"), f"--latency={latency}", *options]
+def serve_program(folder: Path, *options: str) -> Iterator[Program]:
+    """Run `mge-ray serve` with the simulated server in the folder, in a process group of its own."""
+    port, log = free_port(), folder / "serve.log"
+    command = [sys.executable, "-m", "mge_ray", "serve", "--simulate", f"--port={port}", *options]
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, start_new_session=True)
     try:
-        service.pid = process.pid
-        service.books_url = _books(process, log)
-        yield service
+        yield Program(f"http://127.0.0.1:{port}", process.pid, _books(process, log))
     finally:
-        service.close()
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *options: str, latency: str = "fixed:0.4") -> Iterator[Service]:
+    """Run a service that knows `answers`, with tokens made for whoever asks for one here."""
+    (folder / "answers.json").write_text(json.dumps(answers()))
+    db = f"sqlite:///{folder / 'journal.db'}"
+    upgrade(db)
+    service = Service("", 0, db, "")
+    service.token()  # so that none has to be made for a first caller
+    known = (f"--db={folder / 'journal.db'}", f"--answers={folder / 'answers.json'}", f"--latency={latency}")
+    with serve_program(folder, *known, *options) as program:
+        service.url, service.pid, service.books_url = program.url, program.pid, program.books_url
+        try:
+            yield service
+        finally:
+            service.close()
 
 
 def _books(process: subprocess.Popen[bytes], log: Path) -> str:

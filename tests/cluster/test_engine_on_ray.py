@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import time
 import uuid
+from contextlib import suppress
 
 import pytest
 import ray
@@ -18,7 +19,7 @@ from mge_ray.execution.recovery import replay
 from mge_ray.execution.requests import EditRefusedError
 from mge_ray.pipeline.observed import observe
 from mge_ray.pipeline.report import build_report
-from tests.cluster.conftest import numbered_plan, processes_titled
+from tests.cluster.conftest import PATIENCE_S, numbered_plan, processes_titled
 from tests.counts import expect_the_reports_counts, total
 
 
@@ -93,12 +94,12 @@ def test_a_killed_gateway_costs_unknown_spend_and_no_atom(engine):
 def test_a_check_that_loses_three_workers_fails_its_atom_alone(engine):
     plan = numbered_plan("worker", 2, 1, test_body="time.sleep(5)")
     execution_id = engine.start(plan)
-    for _ in range(30):
+    deadline = time.monotonic() + PATIENCE_S
+    while engine.call("state", execution_id).status is ExecutionStatus.RUNNING and time.monotonic() < deadline:
         for pid in processes_titled("ray::check wave"):
-            os.kill(pid, signal.SIGKILL)
-        if engine.call("state", execution_id).status is not ExecutionStatus.RUNNING:
-            break
-        time.sleep(1)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
     state = engine.call("wait", execution_id)
     assert (state.status, state.atoms_failed) == (ExecutionStatus.FAILED, 2)
     atom = engine.call("atom", execution_id, "worker0")

@@ -1,33 +1,29 @@
-"""`ray job submit`: on a head node of its own, through Ray's own command line."""
+"""`ray job submit`: through Ray's own command line, and what outlives the job."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import json
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from mge_ray.adapters.journal import default_url, list_executions, load_events
+from mge_ray.adapters.journal import default_url, list_executions, load_events, load_execution
 from mge_ray.cli.simulate import configuration, server
 from mge_ray.domain.errors import MgeRayError
 from mge_ray.domain.events import GenerationArrived
 from mge_ray.domain.state import ExecutionStatus
 from tests.cluster.chaos.books import server_stats
-from tests.doors.heads import head, job_id_of
+from tests.heads import PATIENCE_S, job_id_of
 
-PATIENCE_S = 300
 RUN = ("python", "-m", "mge_ray", "run", "my-plan/plan.yaml")
 
 
 @pytest.fixture
-def home(tmp_path):
+def home(cluster):
     """The home folder of the cluster's user: what outlives a job."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return folder
+    return Path(cluster.environment["HOME"])
 
 
 @pytest.fixture
@@ -36,29 +32,13 @@ def provider(starter):
         yield url
 
 
-@pytest.fixture
-def cluster(home, provider):
-    with head(dashboard=True, HOME=str(home), ANTHROPIC_BASE_URL=provider) as started:
-        yield started
-
-
-def submit(cluster, folder, *options, wait):
+def submit(cluster, folder, provider, *options, wait):
     """Submit a run of the plan in the folder, as its user does."""
+    environment = json.dumps({"env_vars": {"ANTHROPIC_BASE_URL": provider}})
     waiting = () if wait else ("--no-wait",)
     return cluster.ray(
-        "job", "submit", *waiting, "--working-dir", str(folder), "--", *RUN, *options, timeout=PATIENCE_S
-    )
-
-
-def resume(cluster, home, execution_id):
-    return subprocess.run(
-        [sys.executable, "-m", "mge_ray", "resume", str(execution_id)],
-        cwd=home,
-        env=os.environ | cluster.environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
+        *("job", "submit", *waiting, "--working-dir", str(folder), "--runtime-env-json", environment),
+        *("--", *RUN, *options),
     )
 
 
@@ -86,7 +66,7 @@ def test_a_job_shows_progress_and_leaves_its_output_and_one_that_is_stopped_is_p
     cluster, starter, home, provider
 ):
     """Two jobs on one cluster: the engine that the first one left is replaced by one with the second one's settings."""
-    done = submit(cluster, starter.parent, "--simulate", wait=True)
+    done = submit(cluster, starter.parent, provider, "--simulate", wait=True)
     assert done.returncode == 0, done.stdout + done.stderr
     log = cluster.ray("job", "logs", job_id_of(done.stdout)).stdout
     assert "3/3 atoms" in log
@@ -96,9 +76,10 @@ def test_a_job_shows_progress_and_leaves_its_output_and_one_that_is_stopped_is_p
     (project,) = (home / "out").iterdir()
     assert (project / "temperatures/core.py").exists()
 
-    stopped = job_id_of(submit(cluster, starter.parent, "--live", "--concurrency=1", "--no-reuse", wait=False).stdout)
+    submitted = submit(cluster, starter.parent, provider, "--live", "--concurrency=1", "--no-reuse", wait=False)
+    stopped = job_id_of(submitted.stdout)
     execution_id = until(lambda: next((one.execution_id for one in stored(home) if not one.status.ended), None))
-    until(lambda: bought(home, execution_id))
+    until(lambda: load_execution(default_url(home), execution_id).state.atoms_in_flight)
     assert cluster.ray("job", "stop", stopped).returncode == 0
     assert "was stopped" in cluster.ray("job", "status", stopped).stdout
     last_words = cluster.ray("job", "logs", stopped).stdout.strip().splitlines()[-1]  # none, had it been killed
@@ -110,8 +91,7 @@ def test_a_job_shows_progress_and_leaves_its_output_and_one_that_is_stopped_is_p
 
     state = until(drained)
     assert (state.status, state.reason) == (ExecutionStatus.PAUSED, "its job was stopped")
-    resumed = resume(cluster, home, execution_id)
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    cluster.mge_ray(home, "resume", execution_id, ANTHROPIC_BASE_URL=provider)
     sold = {atom: of["billed_answers"] for atom, of in server_stats(provider)["atoms"].items()}
     assert sold == dict(bought(home, execution_id))
     assert sum(sold.values()) == 3

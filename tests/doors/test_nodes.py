@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,33 +22,12 @@ from mge_ray.domain.errors import MgeRayError
 from mge_ray.domain.events import GenerationArrived, GenerationFailed, LeaseGranted
 from mge_ray.domain.generation import FailureKind
 from tests.cluster.chaos.books import server_stats
-from tests.doors.heads import Cluster, head
+from tests.cluster.conftest import numbered_plan
+from tests.heads import Cluster, below, head, titled
 
 PATIENCE_S = 300
-BOOKKEEPING = Path(__file__).parents[2] / "examples/bookkeeping"
+ATOMS = 36
 QUICK_TO_NOTICE = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "10"}
-
-
-def below(pid: int) -> list[int]:
-    """Return the process and all its descendants."""
-    children = defaultdict(list)
-    for process in Path("/proc").iterdir():
-        with suppress(OSError, ValueError):
-            children[int((process / "stat").read_text().rpartition(")")[2].split()[1])].append(int(process.name))
-    found = [pid]
-    for one in found:
-        found += children[one]
-    return found
-
-
-def gateways(pids: list[int]) -> list[int]:
-    """Return which of the processes are gateways, by the title that Ray gives them."""
-    found = []
-    for pid in pids:
-        with suppress(OSError):
-            if b"ray::LLMGateway" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(pid)
-    return found
 
 
 def events_of(folder: Path) -> list:
@@ -98,10 +77,14 @@ class Ran:
 def ran(tmp_path_factory):
     """A run on a head and two nodes, of which one that had a gateway was killed with everything on it."""
     folder = tmp_path_factory.mktemp("nodes")
-    simulated = configuration([f"--answers={BOOKKEEPING / 'answers.json'}", "--latency=lognormal:1:0.5", "--seed=7"])
+    plan = numbered_plan("many", ATOMS, 2)
+    answers = {atom.id: f"def {atom.id}() -> int:\n    return {number}\n" for number, atom in enumerate(plan.atoms)}
+    (folder / "plan.json").write_text(plan.model_dump_json())
+    (folder / "answers.json").write_text(json.dumps(answers))
+    simulated = configuration([f"--answers={folder / 'answers.json'}", "--latency=lognormal:1:0.5", "--seed=7"])
     with server(simulated) as url, head(cpus=1, **QUICK_TO_NOTICE, ANTHROPIC_BASE_URL=url) as cluster:
-        others = [cluster.add_node(1), cluster.add_node(1)]
-        command = ("run", str(BOOKKEEPING / "plan.yaml"), "--live", "--json", "--concurrency=150", "--no-reuse")
+        others = [cluster.add_node(1), cluster.add_node(1)]  # at once, one fails, and is started again
+        command = ("run", "plan.json", "--live", "--json", "--concurrency=150", "--no-reuse")
         run = subprocess.Popen(
             [sys.executable, "-m", "mge_ray", *command],
             cwd=folder,
@@ -111,7 +94,7 @@ def ran(tmp_path_factory):
             text=True,
         )
         until_bought(folder, 3, run)
-        doomed = next(node for node in others if gateways(below(node.pid)))
+        doomed = next(node for node in others if titled(below(node.pid), "ray::LLMGateway"))
         for pid in below(doomed.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -123,7 +106,7 @@ def test_a_node_that_is_killed_costs_at_most_what_was_in_flight_at_its_gateway(r
     """Gateways are spread, so the node had one; its calls are unknown spend and made again, its checks run again."""
     assert ran.code == 0, ran.said + ran.complained
     report, events = json.loads(ran.said), events_of(ran.folder)
-    assert (report["status"], report["atoms_succeeded"], report["acceptance_passed"]) == ("completed", 75, True)
+    assert (report["status"], report["atoms_succeeded"], report["acceptance_passed"]) == ("completed", ATOMS, True)
     lost = lost_with(events)
     assert lost
     assert len(set(lost)) == len(lost)  # each gateway loses a call once; a busy machine may take a second one by itself

@@ -13,8 +13,6 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
 from mge_ray.adapters.journal import default_url, list_executions, load_events
 from mge_ray.cli.simulate import configuration, server
 from mge_ray.domain.events import GenerationArrived
@@ -81,7 +79,7 @@ def meanings(files: dict[str, str]) -> dict[str, str]:
 def test_a_run_that_was_killed_whole_is_resumed_to_the_same_project_and_buys_no_answer_twice(starter):
     folder = starter.parent
     answers = json.loads((starter / "answers.json").read_text())
-    with server(configuration([f"--answers={starter / 'answers.json'}", "--latency=fixed:1.5"])) as url:
+    with server(configuration([f"--answers={starter / 'answers.json'}", "--latency=fixed:1"])) as url:
         run = mge_ray(
             folder,
             url,
@@ -118,43 +116,3 @@ def test_a_run_that_was_killed_whole_is_resumed_to_the_same_project_and_buys_no_
     assert sum(billed.values()) <= report["calls"]["answers"] + report["calls"]["unknown_spend"]
     assert report["calls"]["unknown_spend"] <= 1
     assert "waiting" in said
-
-
-def test_a_run_stops_at_its_budget_and_goes_on_under_another_and_the_provider_never_bills_more(starter):
-    folder, model = starter.parent, "claude-sonnet-5-5"
-    (folder / "prices.json").write_text(json.dumps({model: [0, 10, 0, 0]}))
-    answers = [f"--answers={starter / 'answers.json'}", f"--prices={folder / 'prices.json'}"]
-    small = ("--budget", "0.0052", "--max-tokens", "512", "--price", f"{model}=0/10")  # a call is at most $0.00512
-    with server(configuration([*answers, "--latency=fixed:0.2", "--rate-529=0.3", "--seed=2"])) as url:
-
-        def told(*arguments: str, code: int) -> str:
-            process = mge_ray(folder, url, *arguments)
-            said, complained = process.communicate(timeout=PATIENCE_S)
-            assert process.returncode == code, said + complained
-            return said
-
-        def billed() -> tuple[float, int]:
-            with urllib.request.urlopen(f"{url}/stats") as found:  # noqa: S310  # our own server
-                stats = json.load(found)
-            return stats["cost_usd"], stats["billed_answers"]
-
-        said = told("run", "my-plan/plan.yaml", "--live", *small, "--out", "project", "--report", "r.json", code=3)
-        (stored,) = list_executions(default_url(folder))
-        short = str(stored.execution_id)[:8]
-        assert f"mge-ray budget {short} --limit USD --reason TEXT" in said
-        assert "(partial: 2 of 3 atoms are missing)" in said
-        first_usd, first_answers = billed()
-        assert (0 < first_usd <= 0.0052, first_answers) == (True, 1)
-        assert json.loads((folder / "r.json").read_text())["total_cost_usd"] == pytest.approx(first_usd)
-
-        assert "limit      $0.0200" in told(
-            "budget", short, "--limit", "0.02", "--reason", "the customer agreed", code=0
-        )
-        assert billed() == (first_usd, 1)
-        told("resume", short, code=0)
-        whole_usd, whole_answers = billed()
-    report = json.loads((folder / "r.json").read_text())
-    assert (report["status"], report["atoms_succeeded"], report["acceptance_passed"]) == ("completed", 3, True)
-    assert (first_usd < whole_usd <= 0.02, whole_answers) == (True, 3)
-    assert report["total_cost_usd"] == pytest.approx(whole_usd)
-    assert "NotImplementedError" not in (folder / "project" / "temperatures" / "core.py").read_text()

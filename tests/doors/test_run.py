@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 
 from mge_ray.adapters.journal import default_url, list_executions
-from mge_ray.pipeline.output_folder import write_project
-from mge_ray.pipeline.plan_file import load_plan
+from tests.collector import Collector, attributes, collecting, paths
 
 PATIENCE_S = 120
 
@@ -63,13 +65,40 @@ def gone(folder: Path) -> list[str]:
     return left
 
 
-def test_a_run_writes_a_project_whose_tests_pass_and_a_report(starter):
+def expect_the_traces_of(report: dict[str, Any], collector: Collector) -> None:
+    """Look for a span of each thing that the report counts, below what it belongs to, and what calls say of themselves.
+
+    A call that failed without an answer has a span of its own too; the collector got it all before the program ended.
+    """
+    spans, seen = collector.spans, paths(collector.spans)
+    assert {span.trace_id for span in spans} == {UUID(report["execution_id"]).bytes}
+    assert (collector.services, seen["execution",]) == ({"mge-ray"}, 1)
+    attempts: Counter[tuple[str, ...]] = Counter()
+    for atom in report["atoms"]:
+        above = ("execution", f"wave {atom['wave_id']}", f"atom {atom['atom_id']}")
+        assert (seen[above[:2]], seen[above]) == (1, 1)
+        attempts += Counter({(*above, f"attempt {number + 1}"): 1 for number in range(len(atom["attempts"]))})
+    assert Counter({path: count for path, count in seen.items() if path[-1].startswith("attempt")}) == attempts
+    assert {path: seen[(*path, "check")] for path in attempts} == dict(attempts)
+    calls = [attributes(span) for span in spans if span.name.startswith("chat ")]
+    answered = [call for call in calls if "error.type" not in call]
+    assert len(answered) == report["calls"]["answers"]
+    assert len(calls) - len(answered) == report["calls"]["not_billed"] > 0
+    assert {(call["gen_ai.operation.name"], call["gen_ai.provider.name"]) for call in calls} == {("chat", "anthropic")}
+    assert sum(call["gen_ai.usage.output_tokens"] for call in answered) == report["tokens"]["output"]
+    assert all(call["gen_ai.response.model"] == call["gen_ai.request.model"] for call in answered)
+
+
+def test_a_run_writes_a_project_whose_tests_pass_a_report_and_traces_and_leaves_no_process(starter):
     folder = starter.parent
     reports = ("--report", "reports/run.json", "--report", "reports/run.html")
-    process = run(folder, "--fault", "wrong=0.4", "--fault", "429=0.2", "--seed", "3", *reports)
-    said = finish(process)
+    with collecting() as collector:
+        faults = ("--fault", "wrong=0.4", "--fault", "429=0.2", "--seed", "3")
+        process = run(folder, *faults, *reports, env=os.environ | collector.environment)
+        said = finish(process)
     assert process.returncode == 0, said
     report = json.loads((folder / "reports" / "run.json").read_text())
+    expect_the_traces_of(report, collector)
     assert (report["status"], report["precision_percent"], report["simulated"]) == ("completed", 100.0, True)
     assert [row["figure"] for row in report["forecast"]["rows"]][:1] == ["Calls"]
     assert all(row["actual"] is not None for row in report["forecast"]["rows"])
@@ -95,57 +124,22 @@ def test_a_run_writes_a_project_whose_tests_pass_and_a_report(starter):
     assert not list(Path("/tmp").glob(f"mge-ray-*/{process.pid}"))  # noqa: S108  # where Ray's folder would be
 
 
-def test_atoms_that_fail_end_in_exit_1_and_a_partial_project(starter):
+def test_atoms_that_fail_end_in_exit_1_and_a_partial_project(starter, cluster):
     answers = json.loads((starter / "answers.json").read_text())
     answers["to_celsius"] = "def to_celsius(value: float, unit: str) -> float:\n    return 0.0\n"
     (starter / "answers.json").write_text(json.dumps(answers))
-    process = run(starter.parent, "--json")
-    out = finish(process)
-    report = json.loads(out[out.index("{") :])
-    assert process.returncode == 1
+    ran = cluster.mge_ray(starter.parent, "run", "my-plan/plan.yaml", "--simulate", "--json", code=1)
+    report = json.loads(ran.stdout)
     status = {atom["atom_id"]: atom["status"] for atom in report["atoms"]}
     assert status == {"parse": "succeeded", "to_celsius": "failed", "describe": "blocked"}
     assert len(next(atom for atom in report["atoms"] if atom["atom_id"] == "to_celsius")["attempts"]) == 4
     assert "raise NotImplementedError" in (starter.parent / "out/temperatures/temperatures/core.py").read_text()
 
 
-def pytest_in(project: Path, *tests: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-
-
-def test_a_budget_that_is_too_small_leaves_a_partial_project_that_says_so(starter, cli):
-    finished = starter.parent / "out" / "temperatures"
-    write_project({"kept.py": "# bought before"}, finished)
-    reports = ("--report", "run.json", "--report", "run.html")
-    small = ("--budget", "0.0052", "--max-tokens", "512", "--price", "claude-sonnet-5-5=0/10")  # a call is $0.00512
-    process = run(starter.parent, *small, *reports)
-    said = finish(process)
-    assert [path.name for path in finished.iterdir() if path.suffix == ".py"] == ["kept.py"]
-    assert process.returncode == 3, said
-    assert "budget: the next call can cost up to" in said
-    assert "partial: 2 of 3 atoms are missing" in said
-
-    project = starter.parent / "out" / "temperatures.partial"
-    listed = (project / "PARTIAL.md").read_text()
-    assert "1 of 3 atoms are here" in listed
-    assert "| describe | temperatures/core.py, `describe` | not begun |" in listed
-    assert "- parse: temperatures/core.py, `parse`" in listed
-    assert 'raise NotImplementedError("describe is not written")' in (project / "temperatures" / "core.py").read_text()
-    plan = load_plan(starter / "plan.yaml")
-    assert pytest_in(project, *plan.by_id["parse"].tests).returncode == 0
-    assert "NotImplementedError: describe is not written" in pytest_in(project, *plan.by_id["describe"].tests).stdout
-
-    report = json.loads((starter.parent / "run.json").read_text())
-    assert (report["partial"], report["status"]) == (True, "paused")
-    assert '"partial":true' in (starter.parent / "run.html").read_text().replace(" ", "")
-    assert "partial, 2 missing" in cli("status", report["execution_id"]).out
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_the_state_and_leaves_no_process(starter, number):
     folder = starter.parent
-    process = run(folder, "--latency", "fixed:3")
+    process = run(folder, "--latency", "fixed:2")
     read_until(process, "in flight")
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # a terminal tells the whole group

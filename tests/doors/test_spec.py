@@ -19,8 +19,6 @@ from tests.fakes.llm import QuotingClient
 from tests.fakes.validator import RuleValidator
 from tests.specs import SPEC, answers, stages
 
-PATIENCE_S = 120
-
 
 @pytest.fixture
 def scores(tmp_path):
@@ -66,29 +64,11 @@ def test_a_plan_file_that_is_a_folder_is_refused(cli, scores):
     assert (ran.code, "is a folder" in ran.err) == (2, True)
 
 
-def test_a_planning_left_half_way_is_taken_up_and_executed_in_one_command(scores):
+def test_a_planning_left_half_way_is_taken_up_and_executed_in_one_command(scores, cluster):
     asyncio.run(_buy_planning(default_url(scores.parent), "requirements"))
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mge_ray",
-            "run",
-            "scores/SPEC.md",
-            "--simulate",
-            "--yes",
-            "--fault=wrong=0.4",
-            "--seed=4",
-        ],
-        cwd=scores.parent,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,
+    done = cluster.mge_ray(
+        scores.parent, "run", "scores/SPEC.md", "--simulate", "--yes", "--fault=wrong=0.4", "--seed=4"
     )
-    assert done.returncode == 0, done.stdout
     assert "stage requirements: 1 step, in the journal" in done.stdout
     assert "planning       3 steps bought for $" in done.stdout
     assert "wrong versions of the accepted code" in done.stdout

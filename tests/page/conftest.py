@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -21,9 +15,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, 
 
 from mge_ray.adapters.journal import create_token, default_url
 from mge_ray.domain.access import Role
+from tests.api.service import API, serve_program
 from tests.page.plans import ANSWERS, WRONG_ANSWERS
 
-API = "/api/v2/execution"
 PATIENCE_S = 120.0
 expect.set_options(timeout=20_000)
 
@@ -87,42 +81,10 @@ def service(tmp_path_factory, chromium) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
     (folder / "answers.json").write_text(json.dumps(ANSWERS))
     (folder / "wrong.json").write_text(json.dumps(WRONG_ANSWERS))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "mge_ray", "serve", "--simulate", "--port", str(port), "--replicas", "1"),
-        *("--answers", "answers.json", "--wrong-answers", "wrong.json"),
-        *("--fault", "wrong=0.25", "--seed", "5", "--latency", "lognormal:0.7:0.3"),
-    ]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait_until_ready(f"http://127.0.0.1:{port}", process, folder / "log")
-        yield Service(f"http://127.0.0.1:{port}", _first_token(folder), default_url(folder))
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _first_token(folder: Path) -> str:
-    return (folder / ".mge" / "first-token").read_text().strip()
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx2.get(f"{url}/readyz", timeout=5).status_code == 200:
-                return
-        except httpx2.HTTPError:
-            pass
-        time.sleep(0.3)
-    raise AssertionError(f"the service does not answer:\n{log.read_text()[-3_000:]}")
+    options = ("--replicas=1", "--answers=answers.json", "--wrong-answers=wrong.json", "--fault=wrong=0.25", "--seed=5")
+    with serve_program(folder, *options, "--latency=lognormal:0.7:0.3") as running:
+        first = (folder / ".mge" / "first-token").read_text().strip()
+        yield Service(running.url, first, default_url(folder))
 
 
 @pytest.fixture

@@ -11,19 +11,46 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mge_ray.cluster.guard import MARK
+
 RAY = str(Path(sys.executable).with_name("ray"))
 OBJECT_STORE_BYTES = 200_000_000
 STARTS = 3
+PATIENCE_S = 300.0
 
 
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
+
+
+def below(pid: int) -> list[int]:
+    """Return the process and all its descendants."""
+    children = defaultdict(list)
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            children[int((process / "stat").read_text().rpartition(")")[2].split()[1])].append(int(process.name))
+    found = [pid]
+    for one in found:
+        found += children[one]
+    return found
+
+
+def titled(pids: list[int], title: str) -> list[int]:
+    """Return which of the processes have a title, or a program's name, that begins like this."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            program = Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]
+            if program.rpartition("/")[2].startswith(title):
+                found.append(pid)
+    return found
 
 
 @dataclass
@@ -66,7 +93,28 @@ class Cluster:
         """Start a worker node; it also has the resource `other`, which the head has not."""
         return self.start(f"--address={self.address}", f"--num-cpus={cpus}", '--resources={"other": 1}')
 
-    def ray(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def coordinators(self) -> list[int]:
+        """Return the processes that drive executions on this cluster: one, once there is an engine."""
+        return titled([pid for node in self.nodes for pid in below(node.pid)], "ray::ExecutionCoordinator")
+
+    def mge_ray(
+        self, folder: Path, *arguments: object, code: int = 0, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `mge-ray ...` in the folder, joining this cluster; it must exit with `code`."""
+        done = subprocess.run(
+            [sys.executable, "-m", "mge_ray", *map(str, arguments)],
+            cwd=folder,
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def ray(self, *arguments: str, timeout: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
         """Run `ray ...` against this cluster."""
         return subprocess.run(
             [RAY, *arguments],
@@ -95,7 +143,7 @@ def head(*, cpus: int = 2, dashboard: bool = False, **environment: str) -> Itera
             Path(name),
             f"127.0.0.1:{port}",
             f"http://127.0.0.1:{dashboard_port}",
-            os.environ
+            {name: value for name, value in os.environ.items() if name != MARK}  # that of a Ray in this very process
             | {
                 "RAY_AUTH_MODE": "token",
                 "RAY_AUTH_TOKEN": secrets.token_hex(32),
