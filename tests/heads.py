@@ -48,7 +48,7 @@ def titled(pids: list[int], title: str) -> list[int]:
     for pid in pids:
         with contextlib.suppress(OSError):
             program = Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]
-            if program.rpartition("/")[2].startswith(title):
+            if program.startswith(title) or program.rpartition("/")[2].startswith(title):
                 found.append(pid)
     return found
 
