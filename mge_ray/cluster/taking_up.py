@@ -149,8 +149,8 @@ class TakingUp:
             if stored.driven(time.time()):
                 short = str(execution_id)[:8]
                 raise StateConflictError(
-                    f"execution {execution_id} is driven by {stored.owner}, not by this engine; where that runs, "
-                    f"`mge-ray pause {short}` and the like reach it"
+                    f"execution {execution_id} is driven by another process, not by this engine; on a machine that "
+                    f"reaches the journal, `mge-ray pause {short}` and the like reach it"
                 )
             await self._take_up(stored, await self._refresh())
 
