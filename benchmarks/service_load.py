@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -131,13 +132,13 @@ async def clients(url: str, execution_id: str, token: str, pollers: int, streams
                     over.set()
                 await asyncio.sleep(max(0.0, began + POLL_S - time.monotonic()))
 
-        async def follow() -> list[int]:
+        async def follow() -> bytes:
             async with session.get(f"{path}/events", headers={"Accept": "text/event-stream"}) as answer:
-                return [int(line[4:]) async for line in answer.content if line.startswith(b"id: ")]
+                return await answer.read()
 
         following = [asyncio.create_task(follow()) for _ in range(streams)]
         await asyncio.gather(*(poll(number) for number in range(pollers)))
-        seen = await asyncio.gather(*following)
+        texts = await asyncio.gather(*following)
         journalled, after = 0, 0
         while True:
             async with session.get(f"{path}/events", params={"after": after, "limit": 1000}) as answer:
@@ -145,6 +146,7 @@ async def clients(url: str, execution_id: str, token: str, pollers: int, streams
             if not page["events"]:
                 break
             journalled, after = journalled + len(page["events"]), page["next_after"]
+    seen = [[int(number) for number in re.findall(rb"^id: (\d+)$", text, re.MULTILINE)] for text in texts]
     return {
         "latencies": latencies,
         "refused": len(refused),

@@ -17,6 +17,8 @@ ours blocks the loop."""
 REACHED = frozenset({"127.0.0.1", "localhost", "0.0.0.0"})  # noqa: S104  # HAProxy asks replicas of its node here
 LONGEST_FOLDER = 34
 """A socket's path has 107 bytes at most; Ray adds the node's id, HAProxy a number while it opens it."""
+LONGEST_HEAD = 1 << 17
+"""Bytes of a request's first line and headers: an address that names many atoms is longer than HAProxy's own 16 KiB."""
 LAUNCHER = """#!/bin/sh
 # Serve's HAProxy; its statistics and metrics are for this machine only (Serve's template binds every interface), and
 # it tells replicas who calls.
@@ -78,6 +80,7 @@ def _haproxy(folder: Path, binary: str) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(LONGEST_HEAD),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
     }
