@@ -105,7 +105,7 @@ def open_simulated(
     """Start the server and a Ray of its own for the length of the block; the journal lies in `folder`.
 
     With `ramp` the throttle begins as it does for everybody, else with all leases at once. `before` is called when Ray
-    runs and the engine does not.
+    runs and the engine does not; `serves_at` is the address at which the Ray will serve, if it will.
     """
     with server(simulator) as url, local_session(serves_at=serves_at):
         from mge_ray.cluster.engine import open_engine, sandbox_level  # noqa: PLC0415  # Ray's environment is set by now

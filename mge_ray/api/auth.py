@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections import OrderedDict
@@ -10,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 
+from mge_ray.api.in_flight import InFlight
 from mge_ray.api.limits import ServiceLimits
 from mge_ray.api.ports import Tokens
 from mge_ray.api.problems import ProblemError
@@ -49,7 +49,7 @@ class Authentication:
         self._believed_s = limits.token_believed_s
         self._clock = clock
         self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
-        self._asked: dict[str, asyncio.Task[Caller | None]] = {}
+        self._asked: InFlight[Caller | None] = InFlight()
         self._remembered = limits.callers_remembered
         self._requests = Buckets(limits.requests_per_second, limits.burst, limits.callers_remembered, clock=clock)
         self._wrong = Buckets(
@@ -83,11 +83,8 @@ class Authentication:
         self._known.pop(token, None)
         if len(token) > MAX_TOKEN_CHARS or not token.isascii():
             return None
-        asked = self._asked.get(token)
-        if asked is None:  # when a token is not believed any more, all who use it come at once
-            asked = self._asked[token] = asyncio.create_task(self._ask(self._tokens, token))
-            asked.add_done_callback(lambda _: self._asked.pop(token, None))
-        return await asyncio.shield(asked)
+        tokens = self._tokens  # when a token is not believed any more, all who use it come at once
+        return await self._asked.join(token, lambda: self._ask(tokens, token))
 
     async def _ask(self, tokens: Tokens, token: str) -> Caller | None:
         asked_at = self._clock()

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
+from mge_ray.api.in_flight import InFlight
 from mge_ray.api.limits import ServiceLimits
 from mge_ray.api.ports import Executions
 from mge_ray.api.schemas import ExecutionStatusResponse
@@ -72,7 +73,7 @@ class _Channel:
         self._limits = limits
         self.listeners = 0
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
-        self._pages: dict[int, asyncio.Task[_Page]] = {}
+        self._pages: InFlight[_Page] = InFlight()
         self._read_upto = 0
         self._joined = (-1, -1, b"")
         self._state: ExecutionState | None = None
@@ -115,11 +116,7 @@ class _Channel:
 
     async def _page(self, after: int) -> _Page:
         """Return what the journal has after a sequence number; streams that begin together read it together."""
-        reading = self._pages.get(after)
-        if reading is None:
-            reading = self._pages[after] = asyncio.create_task(self._read_page(after))
-            reading.add_done_callback(lambda _: self._pages.pop(after, None))
-        return await asyncio.shield(reading)
+        return await self._pages.join(after, lambda: self._read_page(after))
 
     async def _read_page(self, after: int) -> _Page:
         batch = await self._executions.events(self._id, after=after, limit=BATCH)

@@ -340,8 +340,6 @@ EVENT_TYPES: tuple[type[Any], ...] = Event.__args__
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     event_type.__dataclass_fields__["kind"].default: TypeAdapter(event_type) for event_type in EVENT_TYPES
 }
-
-
 _ANY: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 
