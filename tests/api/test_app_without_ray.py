@@ -335,3 +335,19 @@ async def test_streams_beyond_the_bound_are_refused():
         assert answer.headers["retry-after"] == "10"
         client.gate.set()
         assert "event: end" in (await first).text
+
+
+async def test_streams_that_begin_together_read_the_past_together():
+    executions = LibraryExecutions(ScriptedClient())
+    await begin(executions, many(40))
+    await ended(executions)
+
+    async def reads(streams: int) -> int:
+        executions.events_read = 0
+        feed = EventFeed(executions, FAST)
+        told = await asyncio.gather(*(frames_of(feed) for _ in range(streams)))
+        assert all(numbers(frames) == numbers(told[0]) for frames in told)
+        assert len(numbers(told[0])) > 100
+        return executions.events_read
+
+    assert await reads(20) == await reads(1)
